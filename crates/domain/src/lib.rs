@@ -1,0 +1,1 @@
+//! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.

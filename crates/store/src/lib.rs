@@ -1,1 +1,9 @@
-//! All SQL, and nothing but SQL.
+//! All SQL, and nothing but SQL: one file per noun, one text for both databases; `hot` holds the two functions every message passes.
+//!
+//! `Db` is a handle on either database. What reads uses `read_db!`, what writes uses `write_db!` (one transaction; on SQLite
+//! behind the one fair gate all writers of the file share). style.md §2 lists what a text may use so that both databases run it.
+
+#[macro_use]
+mod db;
+
+pub use db::{Db, DbKind, Sqlite, StoreError};

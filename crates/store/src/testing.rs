@@ -1,0 +1,71 @@
+//! A real PostgreSQL for tests: one private cluster for all of them, a fresh database for each that asks.
+//! Only compiled with the feature `testing`, which nothing but dev-dependencies turns on.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+
+/// Names the cluster that `scripts/test` started for the whole run; without it each test process starts its own.
+pub const CLUSTER_URL_VARIABLE: &str = "CARILLON_TEST_POSTGRES";
+
+/// The script that starts a cluster and ends it once its stdin is closed.
+const CLUSTER_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres");
+
+/// A PostgreSQL cluster that belongs to the tests of this process, or of the whole run.
+#[derive(Debug)]
+pub struct TestPostgres {
+    /// Any database of the cluster; only used to create others.
+    admin_url: String,
+    /// Closed by the operating system when this process ends, however it ends; the script then stops the cluster.
+    /// A destructor would not do: statics are never dropped.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl TestPostgres {
+    /// The cluster of this process, started on first use (about a second) unless the run provides one.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start: the message of the script says what to do.
+    pub fn start() -> &'static TestPostgres {
+        static CLUSTER: OnceLock<TestPostgres> = OnceLock::new();
+        CLUSTER.get_or_init(|| match std::env::var(CLUSTER_URL_VARIABLE) {
+            Ok(admin_url) => TestPostgres { admin_url, _lifeline: None },
+            Err(_) => TestPostgres::start_private(),
+        })
+    }
+
+    fn start_private() -> TestPostgres {
+        let mut script = Command::new(CLUSTER_SCRIPT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {CLUSTER_SCRIPT}: {error}"));
+        let mut url = String::new();
+        BufReader::new(script.stdout.take().expect("stdout is piped above"))
+            .read_line(&mut url)
+            .expect("the script prints one line of UTF-8");
+        assert!(!url.is_empty(), "no PostgreSQL for this test: see the message of scripts/postgres above");
+        TestPostgres { admin_url: url.trim_end().to_owned(), _lifeline: script.stdin.take() }
+    }
+
+    /// The URL of a new, empty database that no other test uses. It is gone with the cluster.
+    ///
+    /// # Panics
+    /// When the cluster does not answer: `CARILLON_TEST_POSTGRES` names one that is no longer there.
+    pub async fn fresh_database(&self) -> String {
+        let (server, _) = self.admin_url.rsplit_once('/').expect("the URL of the cluster ends in /postgres");
+        let name = format!("carillon_{}", uuid::Uuid::now_v7().simple());
+        let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
+        let mut connection = options.connect().await.unwrap_or_else(|error| {
+            panic!("{} does not answer ({error}); unset {CLUSTER_URL_VARIABLE}?", self.admin_url)
+        });
+        connection
+            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .expect("the cluster has room for another database");
+        connection.close().await.expect("the connection was just used");
+        format!("{server}/{name}")
+    }
+}

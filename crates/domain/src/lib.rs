@@ -1,1 +1,7 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
+
+pub mod account;
+pub mod id;
+pub mod money;
+pub mod permission;
+pub mod phone;

@@ -1,0 +1,108 @@
+//! What an account is: its standing, its tier and the settings that decide how its messages are taken.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether an account may send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(i16)]
+pub enum Status {
+    /// It may.
+    Active = 0,
+    /// Stopped by an operator for now: it can read, not send.
+    Suspended = 1,
+    /// Ended: its keys and sessions are refused.
+    Closed = 2,
+}
+
+/// What an account paid for in speed; weights of the fair share are 8 : 3 : 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(i16)]
+pub enum Tier {
+    /// The default.
+    Regular = 0,
+    /// Three shares.
+    Premium = 1,
+    /// Eight shares.
+    Vip = 2,
+}
+
+impl Tier {
+    /// Its weight in deficit round robin, in parts a turn.
+    pub fn weight(self) -> u32 {
+        match self {
+            Tier::Regular => 1,
+            Tier::Premium => 3,
+            Tier::Vip => 8,
+        }
+    }
+
+    /// From its column; an unknown number is read as the least.
+    pub fn from_i16(n: i16) -> Tier {
+        match n {
+            2 => Tier::Vip,
+            1 => Tier::Premium,
+            _ => Tier::Regular,
+        }
+    }
+}
+
+impl Status {
+    /// From its column; an unknown number is read as the strictest.
+    pub fn from_i16(n: i16) -> Status {
+        match n {
+            0 => Status::Active,
+            1 => Status::Suspended,
+            _ => Status::Closed,
+        }
+    }
+}
+
+/// When an OTP message counts as a success.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtpSuccess {
+    /// The carrier took it.
+    #[default]
+    Carrier,
+    /// The handset confirmed it.
+    Handset,
+}
+
+/// Settings of an account, stored as JSON; a missing member has its default.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// ISO 3166 two-letter code that completes national numbers.
+    pub default_country: Option<String>,
+    /// Check numbers by their E.164 shape only instead of libphonenumber's metadata.
+    pub lenient: bool,
+    /// Whether the answer to an OTP request shows the code.
+    pub otp_return_code: bool,
+    /// What an OTP's 200 promises.
+    pub otp_success: OtpSuccess,
+    /// Replace characters outside GSM-7 when that makes the whole text GSM-7.
+    pub transliterate: bool,
+    /// The most parts one message may have, 1 to 255.
+    pub parts_max: u8,
+    /// Sender used when a message names none.
+    pub default_sender: Option<String>,
+    /// How long an undelivered message is tried, seconds.
+    pub validity_s: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            default_country: None,
+            lenient: false,
+            otp_return_code: true,
+            otp_success: OtpSuccess::Carrier,
+            transliterate: false,
+            parts_max: 10,
+            default_sender: None,
+            validity_s: 48 * 3600,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The handle on either database, how it is opened and migrated, and the macros that run one SQL text on both.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor};
+
+/// What can go wrong between us and the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing of that id belongs to that account.
+    #[error("not found")]
+    NotFound,
+    /// A unique value is taken; the name is of the table or column.
+    #[error("already taken: {0}")]
+    Taken(&'static str),
+    /// The database could not take the work now (locked, disk full, connection lost); nothing was changed.
+    #[error("the database cannot take this now: {0}")]
+    Unavailable(String),
+    /// Its answer makes no sense to us; a defect or a foreign hand in the file.
+    #[error("the database: {0}")]
+    Broken(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(e: sqlx::Error) -> Self {
+        match e {
+            sqlx::Error::RowNotFound => StoreError::NotFound,
+            sqlx::Error::Database(d) if d.is_unique_violation() => StoreError::Taken("a unique value"),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => StoreError::Broken(e.to_string()),
+            other => StoreError::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as C;
+        match e.sqlite_error_code() {
+            Some(C::DatabaseBusy | C::DatabaseLocked | C::DiskFull | C::CannotOpen | C::SystemIoFailure | C::ReadOnly) => {
+                StoreError::Unavailable(e.to_string())
+            }
+            _ => StoreError::Broken(e.to_string()),
+        }
+    }
+}
+
+/// Which of the two databases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DbKind {
+    /// Embedded.
+    Sqlite,
+    /// Scaled out.
+    Postgres,
+}
+
+/// The SQLite file: readers of their own, one writer, and the gate every writer passes.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    pub(crate) readers: SqlitePool,
+    pub(crate) writer: SqlitePool,
+    /// Fair (first come, first served). Held by whoever has a write transaction open, the hot path's thread included.
+    pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) path: PathBuf,
+}
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// Embedded.
+    Sqlite(Sqlite),
+    /// Scaled out.
+    Postgres(PgPool),
+}
+
+/// Runs a body that reads, once per database kind; `$c` is an executor.
+macro_rules! read_db {
+    ($db:expr, |$c:ident| $body:expr) => {
+        match $db {
+            $crate::Db::Sqlite(s) => {
+                let $c = &s.readers;
+                $body
+            }
+            $crate::Db::Postgres(p) => {
+                let $c = p;
+                $body
+            }
+        }
+    };
+}
+
+/// Runs a body in one write transaction, once per database kind; `$tx` is a `&mut` connection (use `&mut *$tx`). A `?` inside rolls back.
+macro_rules! write_db {
+    ($db:expr, |$tx:ident| $body:block) => {
+        match $db {
+            $crate::Db::Sqlite(s) => {
+                let _gate = s.gate.lock().await;
+                let mut transaction = s.writer.begin_with("BEGIN IMMEDIATE").await?;
+                let out = {
+                    let $tx = &mut *transaction;
+                    $body
+                };
+                transaction.commit().await?;
+                out
+            }
+            $crate::Db::Postgres(p) => {
+                let mut transaction = p.begin().await?;
+                let out = {
+                    let $tx = &mut *transaction;
+                    $body
+                };
+                transaction.commit().await?;
+                out
+            }
+        }
+    };
+}
+
+static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
+static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
+
+impl Db {
+    /// Opens the database a URL names: `sqlite:PATH` (made if missing) or `postgres://…`.
+    pub async fn open(url: &str) -> Result<Db, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            Ok(Db::Sqlite(Sqlite::open(Path::new(path.trim_start_matches("//"))).await?))
+        } else {
+            let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
+            let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).connect_with(options).await?;
+            Ok(Db::Postgres(pool))
+        }
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> DbKind {
+        match self {
+            Db::Sqlite(_) => DbKind::Sqlite,
+            Db::Postgres(_) => DbKind::Postgres,
+        }
+    }
+
+    /// Brings the schema up to this program's version.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let broken = |e: sqlx::migrate::MigrateError| StoreError::Broken(format!("migration: {e}"));
+        match self {
+            Db::Sqlite(s) => {
+                let _gate = s.gate.lock().await;
+                SQLITE_MIGRATIONS.run(&s.writer).await.map_err(broken)
+            }
+            Db::Postgres(p) => POSTGRES_MIGRATIONS.run(p).await.map_err(broken),
+        }
+    }
+
+    /// Answers when the database does; for `/ready`.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        read_db!(self, |c| c.execute("SELECT 1").await.map(drop))?;
+        Ok(())
+    }
+
+    /// Ends every connection once its work is done.
+    pub async fn close(&self) {
+        match self {
+            Db::Sqlite(s) => {
+                s.readers.close().await;
+                s.writer.close().await;
+            }
+            Db::Postgres(p) => p.close().await,
+        }
+    }
+}
+
+impl Sqlite {
+    async fn open(path: &Path) -> Result<Sqlite, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("wal_autocheckpoint", "0")
+            .disable_statement_logging();
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
+        Ok(Sqlite { readers, writer, gate: Arc::new(tokio::sync::Mutex::new(())), path: path.to_owned() })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

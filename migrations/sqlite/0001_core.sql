@@ -1,0 +1,258 @@
+-- Core: accounts and access, messages and what is open about them, money.
+-- Same number, same names as migrations/postgres/0001_core.sql. Instants are BIGINT milliseconds UTC; money is BIGINT micro-units
+-- of the account's currency; sealed columns begin with one byte that names their scheme (0 = plain).
+
+-- What this installation is: secrets made once at first start (name -> value).
+CREATE TABLE platform (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE account (
+    no         INTEGER NOT NULL PRIMARY KEY,  -- the last 32 bits of every id it owns
+    id         BLOB    NOT NULL UNIQUE,
+    name       TEXT    NOT NULL,
+    status     INTEGER NOT NULL,              -- 0 active, 1 suspended, 2 closed
+    tier       INTEGER NOT NULL,              -- 0 regular, 1 premium, 2 vip
+    currency   TEXT    NOT NULL,
+    settings   TEXT    NOT NULL,              -- JSON, domain::account::Settings
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- Apart from account, because the hot path rewrites it once per commit: the row stays small.
+CREATE TABLE balance (
+    account_no INTEGER NOT NULL PRIMARY KEY,
+    available  INTEGER NOT NULL CHECK (available >= 0),
+    held       INTEGER NOT NULL CHECK (held >= 0),
+    spent      INTEGER NOT NULL
+) STRICT;
+
+-- Money that came from outside or by hand. Holds, captures and releases are columns of the messages themselves.
+CREATE TABLE ledger_entry (
+    account_no INTEGER NOT NULL,
+    id         BLOB    NOT NULL,
+    kind       INTEGER NOT NULL,              -- 0 top_up, 1 adjustment, 2 refund
+    amount     INTEGER NOT NULL,
+    note       TEXT    NOT NULL,
+    actor      TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_no, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE app_user (
+    id            BLOB    NOT NULL PRIMARY KEY,
+    email         TEXT    NOT NULL UNIQUE,    -- lower case
+    name          TEXT    NOT NULL,
+    phone         BLOB,                       -- sealed
+    password_hash TEXT    NOT NULL,           -- Argon2id, PHC string
+    operator      INTEGER NOT NULL,           -- 1: the platform role
+    failures      INTEGER NOT NULL,           -- wrong passwords in a row
+    locked_until  INTEGER,
+    created_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership (
+    account_no INTEGER NOT NULL,
+    user_id    BLOB    NOT NULL,
+    role       INTEGER NOT NULL,              -- 0 viewer, 1 member, 2 admin, 3 owner
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_no, user_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX membership_user ON membership (user_id);
+
+CREATE TABLE session (
+    id           BLOB    NOT NULL PRIMARY KEY,
+    user_id      BLOB    NOT NULL,
+    account_no   INTEGER NOT NULL,
+    refresh_hash BLOB    NOT NULL,            -- SHA-256 of the current refresh token
+    address      TEXT    NOT NULL,
+    agent        TEXT    NOT NULL,
+    created_at   INTEGER NOT NULL,
+    used_at      INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    revoked_at   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user_id);
+
+CREATE TABLE api_key (
+    id          BLOB    NOT NULL PRIMARY KEY,
+    account_no  INTEGER NOT NULL,
+    key_id      TEXT    NOT NULL UNIQUE,      -- the clear part of the key
+    secret_hash BLOB    NOT NULL,             -- SHA-256 of the whole key
+    hint        TEXT    NOT NULL,             -- the last four characters
+    name        TEXT    NOT NULL,
+    scopes      TEXT    NOT NULL,             -- space separated
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER,
+    revoked_at  INTEGER,
+    used_at     INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_key_account ON api_key (account_no);
+
+-- Price of a part by longest prefix; account 0 is everybody's list, an account's own rows win over it.
+CREATE TABLE rate (
+    account_no INTEGER NOT NULL,
+    prefix     TEXT    NOT NULL,              -- digits, '' = everywhere
+    lane       INTEGER NOT NULL,              -- -1 any, else domain::message::Lane
+    price      INTEGER NOT NULL CHECK (price >= 0),
+    PRIMARY KEY (account_no, prefix, lane)
+) STRICT, WITHOUT ROWID;
+
+-- Configured connections get a number once, so that rows stay small and a renamed file keeps its history.
+CREATE TABLE connection (
+    no   INTEGER NOT NULL PRIMARY KEY,
+    name TEXT    NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE batch (
+    account_no INTEGER NOT NULL,
+    id         BLOB    NOT NULL,
+    state      INTEGER NOT NULL,              -- 0 loading, 1 accepted
+    body       BLOB,                          -- sealed; the text its messages share
+    total      INTEGER NOT NULL,
+    queued     INTEGER NOT NULL,
+    sent       INTEGER NOT NULL,
+    delivered  INTEGER NOT NULL,
+    failed     INTEGER NOT NULL,
+    parts      INTEGER NOT NULL,
+    held       INTEGER NOT NULL,
+    captured   INTEGER NOT NULL,
+    client_ref TEXT,
+    tags       TEXT,                          -- JSON array
+    refusals   TEXT,                          -- JSON, of a partial batch: [{index, code}]
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_no, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    account_no    INTEGER NOT NULL,
+    id            BLOB    NOT NULL,
+    batch_id      BLOB,                       -- its body is the batch's when body is NULL
+    state         INTEGER NOT NULL,           -- domain::message::State
+    lane          INTEGER NOT NULL,
+    category      INTEGER NOT NULL,
+    flags         INTEGER NOT NULL,           -- domain::message::Flags
+    encoding      INTEGER NOT NULL,
+    parts         INTEGER NOT NULL,
+    phone         BLOB    NOT NULL,           -- sealed
+    phone_tag     INTEGER NOT NULL,           -- keyed hash of the number, for look-ups
+    sender        TEXT,
+    body          BLOB,                       -- sealed
+    otp_code      BLOB,                       -- sealed
+    unit_price    INTEGER NOT NULL,
+    held          INTEGER NOT NULL,
+    captured      INTEGER NOT NULL,
+    reference     INTEGER,                    -- of concatenation; multipart only
+    part_states   BLOB,                       -- one byte a part; multipart only
+    attempts      INTEGER NOT NULL,
+    connection_no INTEGER,
+    error_code    INTEGER,
+    carrier_error TEXT,
+    due_at        INTEGER,                    -- scheduled or to be retried; NULL = at once
+    expires_at    INTEGER NOT NULL,
+    sent_at       INTEGER,
+    final_at      INTEGER,
+    client_ref    TEXT,
+    tags          TEXT,
+    callback_url  TEXT,
+    PRIMARY KEY (account_no, id)
+) STRICT, WITHOUT ROWID;
+
+-- What is due: a span of consecutive message ids per (commit, account, lane). Deleted when all of it left `queued`.
+CREATE TABLE due_span (
+    account_no INTEGER NOT NULL,
+    first_id   BLOB    NOT NULL,
+    lane       INTEGER NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (account_no, first_id)
+) STRICT, WITHOUT ROWID;
+
+-- Messages with a time of their own: scheduled ones and retries.
+CREATE TABLE due_at (
+    due_at     INTEGER NOT NULL,
+    account_no INTEGER NOT NULL,
+    message_id BLOB    NOT NULL,
+    PRIMARY KEY (due_at, account_no, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- A carrier's id for one part of one attempt, until its receipt. Carriers reuse ids: not unique.
+CREATE TABLE carrier_ref (
+    connection_no INTEGER NOT NULL,
+    carrier_id    TEXT    NOT NULL,
+    message_id    BLOB    NOT NULL,
+    part          INTEGER NOT NULL,
+    attempt       INTEGER NOT NULL,
+    phone_tag     INTEGER NOT NULL,
+    PRIMARY KEY (connection_no, carrier_id, message_id, part)
+) STRICT, WITHOUT ROWID;
+
+-- Attempts whose answer never came, until a receipt or the policy's time decides.
+CREATE TABLE unknown_attempt (
+    connection_no INTEGER NOT NULL,
+    phone_tag     INTEGER NOT NULL,
+    message_id    BLOB    NOT NULL,
+    part          INTEGER NOT NULL,
+    attempt       INTEGER NOT NULL,
+    sender        TEXT,
+    submitted_at  INTEGER NOT NULL,
+    decide_at     INTEGER,                    -- NULL once decided
+    PRIMARY KEY (connection_no, phone_tag, message_id, part, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unknown_attempt_decide ON unknown_attempt (decide_at) WHERE decide_at IS NOT NULL;
+
+-- Receipts that came before the answer they belong to (or belong to nobody).
+CREATE TABLE parked_receipt (
+    connection_no INTEGER NOT NULL,
+    carrier_id    TEXT    NOT NULL,
+    seq           BLOB    NOT NULL,           -- UUIDv7, order of arrival
+    phone_tag     INTEGER NOT NULL,
+    kind          INTEGER NOT NULL,           -- 0 interim, 1 delivered, 2 failed
+    error_code    INTEGER,
+    carrier_error TEXT,
+    received_at   INTEGER NOT NULL,
+    PRIMARY KEY (connection_no, carrier_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parked_receipt_age ON parked_receipt (received_at);
+
+-- The unusual: retries, failovers, unknown outcomes. An ordinary message's history is its own columns.
+CREATE TABLE attempt (
+    account_no    INTEGER NOT NULL,
+    message_id    BLOB    NOT NULL,
+    attempt       INTEGER NOT NULL,
+    part          INTEGER NOT NULL,
+    connection_no INTEGER NOT NULL,
+    result        INTEGER NOT NULL,           -- 0 retry, 1 failover, 2 unknown, 3 failed, 4 late
+    error_code    INTEGER,
+    carrier_error TEXT,
+    at            INTEGER NOT NULL,
+    PRIMARY KEY (account_no, message_id, attempt, part, result)
+) STRICT, WITHOUT ROWID;
+
+-- One row per POST that carried an Idempotency-Key; the answer is rebuilt from the resource.
+CREATE TABLE idempotency (
+    day         INTEGER NOT NULL,             -- days since 1970; old days are dropped whole
+    account_no  INTEGER NOT NULL,
+    key_hash    BLOB    NOT NULL,             -- of method, path and key
+    fingerprint BLOB    NOT NULL,             -- of the body
+    resource    BLOB    NOT NULL,             -- id of the message or batch
+    kind        INTEGER NOT NULL,             -- 0 message, 1 batch, 2 ledger entry
+    PRIMARY KEY (day, account_no, key_hash)
+) STRICT, WITHOUT ROWID;
+
+-- Durable outbox: one row per (settle commit, account) that has a subscriber; rendered at delivery.
+CREATE TABLE event (
+    account_no  INTEGER NOT NULL,
+    id          BLOB    NOT NULL,             -- UUIDv7
+    transitions BLOB    NOT NULL,             -- 17 bytes each: message id, state
+    created_at  INTEGER NOT NULL,
+    PRIMARY KEY (account_no, id)
+) STRICT, WITHOUT ROWID;
+
+-- Items set aside because they made their batch fail; an alert is raised with each.
+CREATE TABLE set_aside (
+    id         BLOB    NOT NULL PRIMARY KEY,
+    message_id BLOB    NOT NULL,
+    what       TEXT    NOT NULL,
+    error      TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

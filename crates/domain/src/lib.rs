@@ -1,7 +1,10 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
 pub mod account;
+pub mod encoding;
 pub mod id;
 pub mod money;
 pub mod permission;
 pub mod phone;
+pub mod message;
+pub mod price;

@@ -1,0 +1,517 @@
+//! The life of a message: its states, and the one function that applies what happened to it and says what becomes of its hold.
+//!
+//! A message has parts, and each part its own state; the message's state follows from them. Money is counted per part: a part's
+//! price is held until the part is delivered (captured) or known not to be (released). Whatever order events come in, however
+//! often, a part ends once and is paid for at most once. Transitions that are not listed here change nothing.
+
+use crate::money::Money;
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident: $ty:ty { $($(#[$vdoc:meta])* $variant:ident = $n:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum $name { $($(#[$vdoc])* $variant = $n,)* }
+        impl $name {
+            /// All of them, by number.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+            /// Its name in the API.
+            pub fn as_str(self) -> &'static str { match self { $($name::$variant => $text,)* } }
+            /// From its stored number.
+            pub fn from_number(n: $ty) -> Option<$name> { match n { $($n => Some($name::$variant),)* _ => None } }
+            /// Its stored number.
+            pub fn number(self) -> $ty { self as $ty }
+            /// From its name in the API.
+            pub fn from_name(text: &str) -> Option<$name> { match text { $($text => Some($name::$variant),)* _ => None } }
+        }
+    };
+}
+
+numbered! {
+    /// Where a message stands (DESIGN §4).
+    State: i16 {
+        /// Waits for its time.
+        Scheduled = 0 "scheduled",
+        /// Accepted and durable; waits for a carrier's slot.
+        Queued = 1 "queued",
+        /// Handed to a carrier.
+        Sent = 2 "sent",
+        /// The handset has all its parts.
+        Delivered = 3 "delivered",
+        /// A carrier took it and it did not arrive.
+        Undelivered = 4 "undelivered",
+        /// No carrier took it.
+        Failed = 5 "failed",
+        /// Its validity ended first.
+        Expired = 6 "expired",
+        /// Withdrawn by its sender.
+        Canceled = 7 "canceled",
+        /// Refused by a rule of ours after acceptance.
+        Rejected = 8 "rejected",
+        /// Came from a phone.
+        Received = 9 "received",
+    }
+}
+
+numbered! {
+    /// Priority class, highest first.
+    Lane: i16 {
+        /// One-time codes: strict.
+        Otp = 0 "otp",
+        /// Paid to overtake.
+        Express = 1 "express",
+        /// Single messages.
+        Normal = 2 "normal",
+        /// Batches.
+        Bulk = 3 "bulk",
+    }
+}
+
+numbered! {
+    /// What a message is for: decides consent and quiet hours.
+    Category: i16 {
+        /// Expected by the person written to.
+        Transactional = 0 "transactional",
+        /// Advertising.
+        Promotional = 1 "promotional",
+        /// A one-time code.
+        Otp = 2 "otp",
+    }
+}
+
+numbered! {
+    /// Where one part stands.
+    PartState: u8 {
+        /// Not handed over yet.
+        Pending = 0 "pending",
+        /// The carrier has it.
+        Accepted = 1 "accepted",
+        /// The handset has it.
+        Delivered = 2 "delivered",
+        /// The carrier had it and it did not arrive.
+        Failed = 3 "failed",
+        /// Submitted, and no answer came.
+        Unknown = 4 "unknown",
+        /// No carrier took it.
+        Refused = 5 "refused",
+    }
+}
+
+impl PartState {
+    /// Whether nothing more becomes of it.
+    pub fn is_final(self) -> bool {
+        matches!(self, PartState::Delivered | PartState::Failed | PartState::Refused)
+    }
+}
+
+/// Yes/no properties of a message, one bit each (the `flags` column).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(pub i32);
+
+impl Flags {
+    /// Shown at once, not stored by the handset (class 0).
+    pub const FLASH: Flags = Flags(1);
+    /// Carries the express surcharge.
+    pub const EXPRESS: Flags = Flags(2);
+    /// Is a one-time code with a deadline.
+    pub const OTP: Flags = Flags(4);
+    /// Paid when the carrier takes it, not when the handset has it.
+    pub const PAY_ON_ACCEPT: Flags = Flags(8);
+    /// Someone wants to be told of its transitions.
+    pub const EVENTS: Flags = Flags(16);
+    /// Written in a national single-shift table whose language is in bits 8 to 15.
+    pub const NATIONAL: Flags = Flags(32);
+    /// Its body is octets, not text.
+    pub const BINARY: Flags = Flags(64);
+    /// It was split by the rules with transliteration.
+    pub const TRANSLITERATE: Flags = Flags(128);
+
+    /// Whether all bits of `other` are set.
+    pub fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With those of `other` if `yes`.
+    pub fn with(self, other: Flags, yes: bool) -> Flags {
+        if yes { Flags(self.0 | other.0) } else { self }
+    }
+}
+
+/// The states of all parts: one in place, more on the heap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Parts {
+    /// A message of one part, as most are.
+    One(PartState),
+    /// By index.
+    Many(Vec<PartState>),
+}
+
+impl Parts {
+    /// All pending.
+    pub fn pending(count: u8) -> Parts {
+        if count <= 1 { Parts::One(PartState::Pending) } else { Parts::Many(vec![PartState::Pending; usize::from(count)]) }
+    }
+
+    /// As a slice by index.
+    pub fn as_slice(&self) -> &[PartState] {
+        match self {
+            Parts::One(one) => std::slice::from_ref(one),
+            Parts::Many(many) => many,
+        }
+    }
+
+    fn get_mut(&mut self, part: u8) -> Option<&mut PartState> {
+        match self {
+            Parts::One(one) => (part == 0).then_some(one),
+            Parts::Many(many) => many.get_mut(usize::from(part)),
+        }
+    }
+
+    fn count(&self, of: impl Fn(PartState) -> bool) -> i64 {
+        self.as_slice().iter().filter(|p| of(**p)).count() as i64
+    }
+}
+
+/// Everything of a message that events change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Where it stands.
+    pub state: State,
+    /// Its properties; only `PAY_ON_ACCEPT` matters here.
+    pub flags: Flags,
+    /// Its parts.
+    pub parts: Parts,
+    /// Price of one part, fixed at acceptance.
+    pub unit_price: Money,
+    /// What is still reserved for it.
+    pub held: Money,
+    /// What was paid for it.
+    pub captured: Money,
+    /// Whether nothing more becomes of it (`final_at` is set).
+    pub closed: bool,
+    /// Why it failed, or why it is in doubt: the number of an `ErrorCode`.
+    pub error: Option<i16>,
+}
+
+/// What may happen to a message after it was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Its time came.
+    Due,
+    /// The carrier took a part; without receipts to come, that ends it.
+    Accepted {
+        /// Index of the part.
+        part: u8,
+        /// Whether the connection reports deliveries.
+        receipts: bool,
+    },
+    /// A part was submitted and no answer came.
+    Unknown {
+        /// Index of the part.
+        part: u8,
+        /// The code that says so.
+        error: i16,
+    },
+    /// A part is not tried any more: no carrier took it.
+    Refused {
+        /// Index of the part.
+        part: u8,
+        /// Why.
+        error: i16,
+    },
+    /// A part of unknown outcome is to be submitted again.
+    Resend {
+        /// Index of the part.
+        part: u8,
+    },
+    /// The handset has the part.
+    Delivered {
+        /// Index of the part.
+        part: u8,
+    },
+    /// The part did not arrive.
+    Failed {
+        /// Index of the part.
+        part: u8,
+        /// Why.
+        error: i16,
+    },
+    /// Every part not yet with a carrier ends (cancel, expiry, deadline, no route); `unknown_too` ends those in doubt as well.
+    End {
+        /// The state the message takes if no part of it was ever taken.
+        state: State,
+        /// Why.
+        error: i16,
+        /// Whether parts of unknown outcome end too.
+        unknown_too: bool,
+    },
+    /// No receipt came in all the time it may take: what a carrier took counts as sent.
+    Close,
+}
+
+/// What an event did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Effect {
+    /// To move from held to spent.
+    pub capture: Money,
+    /// To move from held back to available.
+    pub release: Money,
+    /// Whether anything changed; otherwise the event is to be counted as ignored.
+    pub changed: bool,
+}
+
+impl Progress {
+    /// Of a message just accepted.
+    pub fn accepted(state: State, flags: Flags, parts: u8, unit_price: Money) -> Progress {
+        let held = unit_price * i64::from(parts.max(1));
+        Progress { state, flags, parts: Parts::pending(parts), unit_price, held, captured: Money::ZERO, closed: false, error: None }
+    }
+
+    /// Applies one event. The only way a message changes after acceptance.
+    pub fn apply(&mut self, event: Event) -> Effect {
+        if self.closed {
+            return Effect::default();
+        }
+        let changed = match event {
+            Event::Due => self.due(),
+            Event::Accepted { part, receipts } => self.part(part, None, |p| match p {
+                PartState::Pending | PartState::Unknown => Some(if receipts { PartState::Accepted } else { PartState::Delivered }),
+                _ => None,
+            }) && (receipts || self.close_as_sent()),
+            Event::Unknown { part, error } => self.part(part, Some(error), |p| (p == PartState::Pending).then_some(PartState::Unknown)),
+            Event::Resend { part } => self.part(part, None, |p| (p == PartState::Unknown).then_some(PartState::Pending)),
+            Event::Refused { part, error } => {
+                self.part(part, Some(error), |p| matches!(p, PartState::Pending | PartState::Unknown).then_some(PartState::Refused))
+            }
+            Event::Delivered { part } => self.part(part, None, |p| (!p.is_final()).then_some(PartState::Delivered)),
+            Event::Failed { part, error } => self.part(part, Some(error), |p| (!p.is_final()).then_some(PartState::Failed)),
+            Event::End { state, error, unknown_too } => self.end(state, error, unknown_too),
+            Event::Close => self.close(),
+        };
+        if !changed {
+            return Effect::default();
+        }
+        if !matches!(event, Event::End { .. } | Event::Close) {
+            self.follow_parts(State::Failed);
+        }
+        self.settle_money()
+    }
+
+    fn due(&mut self) -> bool {
+        let scheduled = self.state == State::Scheduled;
+        if scheduled {
+            self.state = State::Queued;
+        }
+        scheduled
+    }
+
+    fn part(&mut self, part: u8, error: Option<i16>, next: impl Fn(PartState) -> Option<PartState>) -> bool {
+        let Some(slot) = self.parts.get_mut(part) else { return false };
+        let Some(new) = next(*slot) else { return false };
+        *slot = new;
+        if error.is_some() {
+            self.error = error;
+        }
+        true
+    }
+
+    /// Without receipts a part is done once taken; the message then stays `sent` for good rather than claim a delivery.
+    fn close_as_sent(&mut self) -> bool {
+        if self.parts.as_slice().iter().all(|p| *p == PartState::Delivered) {
+            self.state = State::Sent;
+            self.closed = true;
+            self.error = None;
+        }
+        true
+    }
+
+    fn end(&mut self, state: State, error: i16, unknown_too: bool) -> bool {
+        let mut changed = false;
+        for i in 0..self.parts.as_slice().len() {
+            changed |= self.part(i as u8, Some(error), |p| {
+                (p == PartState::Pending || (unknown_too && p == PartState::Unknown)).then_some(PartState::Refused)
+            });
+        }
+        if changed {
+            self.follow_parts(state);
+        }
+        changed
+    }
+
+    fn close(&mut self) -> bool {
+        if self.parts.count(|p| p == PartState::Pending) > 0 {
+            return false;
+        }
+        let any_failed = self.parts.count(|p| matches!(p, PartState::Failed | PartState::Refused)) > 0;
+        for i in 0..self.parts.as_slice().len() {
+            self.part(i as u8, None, |p| match p {
+                PartState::Accepted => Some(PartState::Delivered),
+                PartState::Unknown => Some(PartState::Failed),
+                _ => None,
+            });
+        }
+        let any_taken = self.parts.count(|p| p == PartState::Delivered) > 0;
+        self.state = if any_failed || !any_taken { State::Undelivered } else { State::Sent };
+        self.closed = true;
+        true
+    }
+
+    /// Sets the message's state from its parts'. `untaken` is its state when every part ended before a carrier took any.
+    fn follow_parts(&mut self, untaken: State) {
+        if self.closed {
+            return;
+        }
+        let all = self.parts.as_slice().len() as i64;
+        let delivered = self.parts.count(|p| p == PartState::Delivered);
+        let ended = self.parts.count(PartState::is_final);
+        let pending = self.parts.count(|p| p == PartState::Pending);
+        if ended == all {
+            self.closed = true;
+            self.state = if delivered == all {
+                State::Delivered
+            } else if self.parts.count(|p| p == PartState::Refused) == all {
+                untaken
+            } else {
+                State::Undelivered
+            };
+        } else if pending == 0 {
+            self.state = State::Sent;
+        } else if self.state != State::Scheduled {
+            self.state = State::Queued;
+        }
+        let unknown = self.parts.count(|p| p == PartState::Unknown);
+        if self.state == State::Delivered || (self.state == State::Sent && unknown == 0 && ended == 0) {
+            self.error = None;
+        }
+    }
+
+    /// Brings `held` and `captured` to what the parts say: a part is paid for once delivered (or taken, if it pays then) and held until it ends.
+    fn settle_money(&mut self) -> Effect {
+        let pays_on_accept = self.flags.has(Flags::PAY_ON_ACCEPT);
+        let paid = self.parts.count(|p| p == PartState::Delivered || (pays_on_accept && p == PartState::Accepted));
+        let open = self.parts.count(|p| !p.is_final() && !(pays_on_accept && p == PartState::Accepted));
+        // A part that paid on acceptance and then failed stays paid: success was the carrier's word.
+        let captured = Money((self.unit_price * paid).0.max(self.captured.0));
+        let capture = Money((captured - self.captured).0.min(self.held.0));
+        let held = Money((self.unit_price * open).0.min((self.held - capture).0));
+        let release = self.held - capture - held;
+        self.captured += capture;
+        self.held = held;
+        Effect { capture, release, changed: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: Event = Event::Accepted { part: 0, receipts: true };
+    const A0: Event = Event::Accepted { part: 0, receipts: false };
+    const U: Event = Event::Unknown { part: 0, error: 9 };
+    const R: Event = Event::Refused { part: 0, error: 3 };
+    const S: Event = Event::Resend { part: 0 };
+    const D: Event = Event::Delivered { part: 0 };
+    const F: Event = Event::Failed { part: 0, error: 4 };
+    const A1: Event = Event::Accepted { part: 1, receipts: true };
+    const D1: Event = Event::Delivered { part: 1 };
+    const F1: Event = Event::Failed { part: 1, error: 4 };
+    const R1: Event = Event::Refused { part: 1, error: 3 };
+    const CANCEL: Event = Event::End { state: State::Canceled, error: 7, unknown_too: false };
+    const DEADLINE: Event = Event::End { state: State::Failed, error: 8, unknown_too: true };
+    const CLOSE: Event = Event::Close;
+
+    /// parts, pays on acceptance, events -> state, closed, held, captured (in prices of a part), error
+    type Row = (u8, bool, &'static [Event], State, bool, i64, i64, Option<i16>);
+
+    #[test]
+    fn what_becomes_of_a_message() {
+        use State::*;
+        let rows: &[Row] = &[
+            (1, false, &[A], Sent, false, 1, 0, None),
+            (1, false, &[A, D], Delivered, true, 0, 1, None),
+            (1, false, &[A, D, D, F], Delivered, true, 0, 1, None),
+            (1, false, &[D, A], Delivered, true, 0, 1, None),
+            (1, false, &[A, F], Undelivered, true, 0, 0, Some(4)),
+            (1, false, &[A, F, D], Undelivered, true, 0, 0, Some(4)),
+            (1, false, &[R], Failed, true, 0, 0, Some(3)),
+            (1, false, &[R, A, D], Failed, true, 0, 0, Some(3)),
+            (1, false, &[A0], Sent, true, 0, 1, None),
+            (1, false, &[CANCEL], Canceled, true, 0, 0, Some(7)),
+            (1, false, &[A, CANCEL], Sent, false, 1, 0, None),
+            (1, false, &[U], Sent, false, 1, 0, Some(9)),
+            (1, false, &[U, CANCEL], Sent, false, 1, 0, Some(9)),
+            (1, false, &[U, D], Delivered, true, 0, 1, None),
+            (1, false, &[U, S], Queued, false, 1, 0, Some(9)),
+            (1, false, &[U, S, A, D], Delivered, true, 0, 1, None),
+            (1, false, &[U, S, D, A], Delivered, true, 0, 1, None),
+            (1, false, &[U, DEADLINE], Failed, true, 0, 0, Some(8)),
+            (1, false, &[DEADLINE, A, D], Failed, true, 0, 0, Some(8)),
+            (1, false, &[A, CLOSE], Sent, true, 0, 1, None),
+            (1, false, &[A, CLOSE, F], Sent, true, 0, 1, None),
+            (1, false, &[U, CLOSE], Undelivered, true, 0, 0, Some(9)),
+            (1, true, &[A], Sent, false, 0, 1, None),
+            (1, true, &[A, D], Delivered, true, 0, 1, None),
+            (1, true, &[A, F], Undelivered, true, 0, 1, Some(4)),
+            (1, true, &[R], Failed, true, 0, 0, Some(3)),
+            (2, false, &[A], Queued, false, 2, 0, None),
+            (2, false, &[A, A1], Sent, false, 2, 0, None),
+            (2, false, &[A, A1, D1], Sent, false, 1, 1, None),
+            (2, false, &[A, A1, D1, D1, D], Delivered, true, 0, 2, None),
+            (2, false, &[A, A1, D1, F], Undelivered, true, 0, 1, Some(4)),
+            (2, false, &[A, R1], Sent, false, 1, 0, Some(3)),
+            (2, false, &[A, R1, D], Undelivered, true, 0, 1, Some(3)),
+            (2, false, &[A, CANCEL], Sent, false, 1, 0, Some(7)),
+            (2, false, &[A, A1, F1, CLOSE], Undelivered, true, 0, 1, Some(4)),
+            (2, true, &[A, A1, F1, D], Undelivered, true, 0, 2, Some(4)),
+            (2, false, &[D, Event::Delivered { part: 9 }], Queued, false, 1, 1, None),
+        ];
+        for (i, (parts, pays, events, state, closed, held, captured, error)) in rows.iter().enumerate() {
+            let mut p = Progress::accepted(Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, *pays), *parts, Money(50));
+            for e in *events {
+                p.apply(*e);
+            }
+            let got = (p.state, p.closed, p.held.0 / 50, p.captured.0 / 50, p.error);
+            assert_eq!(got, (*state, *closed, *held, *captured, *error), "row {i}: {events:?}");
+        }
+        let mut later = Progress::accepted(Scheduled, Flags::default(), 1, Money(50));
+        assert!(later.apply(Event::Due).changed && later.state == Queued);
+        let mut withdrawn = Progress::accepted(Scheduled, Flags::default(), 1, Money(50));
+        assert_eq!(withdrawn.apply(CANCEL), Effect { capture: Money(0), release: Money(50), changed: true });
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        (0u8..10, 0u8..3, any::<bool>()).prop_map(|(kind, part, flag)| match kind {
+            0 => Event::Accepted { part, receipts: flag },
+            1 => Event::Unknown { part, error: 9 },
+            2 => Event::Refused { part, error: 3 },
+            3 => Event::Resend { part },
+            4 | 5 => Event::Delivered { part },
+            6 => Event::Failed { part, error: 4 },
+            7 => Event::End { state: State::Expired, error: 6, unknown_too: flag },
+            8 => Event::Due,
+            _ => Event::Close,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_events_ends_once_and_never_makes_or_loses_money(
+            parts in 1u8..4, pays: bool, price in 0i64..1000, events in prop::collection::vec(any_event(), 0..40)
+        ) {
+            let mut p = Progress::accepted(State::Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, pays), parts, Money(price));
+            let total = p.held;
+            let (mut captured, mut released) = (Money::ZERO, Money::ZERO);
+            for e in events {
+                let before = p.clone();
+                let effect = p.apply(e);
+                prop_assert!(effect.capture.0 >= 0 && effect.release.0 >= 0);
+                prop_assert!(!before.closed || p == before, "a closed message changed");
+                captured += effect.capture;
+                released += effect.release;
+                prop_assert_eq!(p.captured, captured);
+                prop_assert_eq!(p.held + captured + released, total);
+                prop_assert!(!p.closed || p.held == Money::ZERO);
+            }
+        }
+    }
+}

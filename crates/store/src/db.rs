@@ -120,6 +120,11 @@ macro_rules! write_db {
     };
 }
 
+/// A text put together from parts of ours alone (column lists); values are always bound.
+pub(crate) fn built(text: String) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(text)
+}
+
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
 static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
 

@@ -6,4 +6,14 @@
 #[macro_use]
 mod db;
 
+pub mod account;
+pub mod api_key;
+pub mod ledger;
+pub mod platform;
+pub mod rate;
+pub mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod user;
+
 pub use db::{Db, DbKind, Sqlite, StoreError};

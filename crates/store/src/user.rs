@@ -1,0 +1,114 @@
+//! People who sign in, and the accounts they belong to.
+
+use carillon_domain::id::{AccountNo, UserId};
+use carillon_domain::permission::Role;
+use uuid::Uuid;
+
+use crate::{Db, StoreError};
+
+/// One person.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// Lower case.
+    pub email: String,
+    /// What they are called.
+    pub name: String,
+    /// PHC string.
+    pub password_hash: String,
+    /// Whether they operate the platform.
+    pub operator: bool,
+    /// Wrong passwords in a row.
+    pub failures: i64,
+    /// Until when signing in is refused, Unix milliseconds.
+    pub locked_until: Option<i64>,
+    /// Unix milliseconds.
+    pub created_at: i64,
+}
+
+type Row = (Uuid, String, String, String, bool, i64, Option<i64>, i64);
+const COLUMNS: &str = "id, email, name, password_hash, operator, CAST(failures AS BIGINT), locked_until, created_at";
+
+fn read((id, email, name, password_hash, operator, failures, locked_until, created_at): Row) -> User {
+    User { id: UserId(id), email, name, password_hash, operator, failures, locked_until, created_at }
+}
+
+/// The person with that address (lower case), if any.
+pub async fn by_email(db: &Db, email: &str) -> Result<Option<User>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM app_user WHERE email = $1");
+    let row = read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(email).fetch_optional(c).await)?;
+    Ok(row.map(read))
+}
+
+/// The person of that id.
+pub async fn by_id(db: &Db, id: UserId) -> Result<User, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM app_user WHERE id = $1");
+    Ok(read(read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(id.0).fetch_one(c).await)?))
+}
+
+/// Counts one more wrong password and returns how many in a row that makes.
+pub async fn failed(db: &Db, id: UserId) -> Result<i64, StoreError> {
+    let (failures,): (i64,) = write_db!(db, |tx| {
+        sqlx::query_as("UPDATE app_user SET failures = failures + 1 WHERE id = $1 RETURNING CAST(failures AS BIGINT)")
+            .bind(id.0)
+            .fetch_one(&mut *tx)
+            .await?
+    });
+    Ok(failures)
+}
+
+/// Refuses signing in until `until` (Unix milliseconds), or forgets the failures when `None`.
+pub async fn lock(db: &Db, id: UserId, until: Option<i64>) -> Result<(), StoreError> {
+    write_db!(db, |tx| {
+        sqlx::query(
+            "UPDATE app_user SET locked_until = $2, failures = CASE WHEN $3 THEN failures ELSE 0 END WHERE id = $1",
+        )
+        .bind(id.0)
+        .bind(until)
+        .bind(until.is_some())
+        .execute(&mut *tx)
+        .await?;
+    });
+    Ok(())
+}
+
+/// Makes a person a member of an account, or changes their role in it.
+pub async fn join(db: &Db, account: AccountNo, user: UserId, role: Role, now: i64) -> Result<(), StoreError> {
+    write_db!(db, |tx| {
+        sqlx::query(
+            "INSERT INTO membership (account_no, user_id, role, created_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (account_no, user_id) DO UPDATE SET role = excluded.role",
+        )
+        .bind(account.as_i64())
+        .bind(user.0)
+        .bind(role as i16)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    });
+    Ok(())
+}
+
+/// The accounts a person belongs to and their role in each, oldest membership first.
+pub async fn memberships(db: &Db, user: UserId) -> Result<Vec<(AccountNo, Role)>, StoreError> {
+    let rows: Vec<(i64, i16)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT account_no, role FROM membership WHERE user_id = $1 ORDER BY created_at, account_no")
+            .bind(user.0)
+            .fetch_all(c)
+            .await
+    })?;
+    Ok(rows.into_iter().map(|(no, role)| (AccountNo::from_i64(no), Role::from_i16(role))).collect())
+}
+
+/// A person's role in an account, if they are a member.
+pub async fn role(db: &Db, account: AccountNo, user: UserId) -> Result<Option<Role>, StoreError> {
+    let row: Option<(i16,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT role FROM membership WHERE account_no = $1 AND user_id = $2")
+            .bind(account.as_i64())
+            .bind(user.0)
+            .fetch_optional(c)
+            .await
+    })?;
+    Ok(row.map(|(role,)| Role::from_i16(role)))
+}

@@ -8,3 +8,4 @@ pub mod permission;
 pub mod phone;
 pub mod message;
 pub mod price;
+pub mod sender;

@@ -175,7 +175,7 @@ pub fn unpack(octets: &[u8], header_octets: usize) -> Vec<u8> {
             ((low | high << 8) >> (bit % 8)) as u8 & 0x7F
         })
         .collect();
-    let full = (fill_bits + count * 7) % 8 == 0;
+    let full = (fill_bits + count * 7).is_multiple_of(8);
     if full && septets.last() == Some(&CARRIAGE_RETURN) {
         septets.pop();
     }
@@ -222,7 +222,7 @@ mod tests {
     fn packing_is_that_of_the_standard() {
         // The well-known example, and the seven spare bits of a seventh septet.
         assert_eq!(pack(b"hellohello", 0), [0xE8, 0x32, 0x9B, 0xFD, 0x46, 0x97, 0xD9, 0xEC, 0x37]);
-        assert_eq!(pack(b"1234567", 0).last(), Some(&(0x1A | 0x37 >> 6)));
+        assert_eq!(pack(b"1234567", 0).last(), Some(&0x1A));
         assert_eq!(unpack(&pack(b"1234567", 0), 0), b"1234567");
         // After a header of 6 octets the text begins one bit later (48 bits are 6 septets and 6 bits).
         assert_eq!(pack(&[0x7F], 6), [0xFE]);

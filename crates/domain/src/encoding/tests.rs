@@ -105,7 +105,8 @@ fn headers() {
 #[test]
 fn octets_of_each_alphabet() {
     let gsm7 = Encoding::Gsm7(Shift::NONE);
-    let table: &[(&str, Encoding, Alphabet, Result<&[u8], EncodingError>)] = &[
+    type Case = (&'static str, Encoding, Alphabet, Result<&'static [u8], EncodingError>);
+    let table: &[Case] = &[
         ("a@€", gsm7, Alphabet::Gsm7, Ok(&[0x61, 0x00, 0x1B, 0x65])),
         ("hellohello", gsm7, Alphabet::Gsm7Packed, Ok(&[0xE8, 0x32, 0x9B, 0xFD, 0x46, 0x97, 0xD9, 0xEC, 0x37])),
         ("aé’", gsm7, Alphabet::Latin1, Ok(&[0x61, 0xE9, 0x27])),

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod encoding;
+pub mod error_code;
 pub mod id;
 pub mod money;
 pub mod permission;

@@ -174,7 +174,7 @@ impl Worker {
             match self.exchange(request).await {
                 Ok(status) => {
                     *answers[chosen].statuses.entry(status).or_default() += 1;
-                    if status == template.kind.success() {
+                    if template.kind.accepts(status) {
                         answers[chosen].latency.record(due.elapsed());
                     }
                 }
@@ -187,7 +187,7 @@ impl Worker {
                 sleep(pause).await;
             }
         }
-        for (share, answers) in shares.iter().zip(answers) {
+        for (share, answers) in shares.into_iter().zip(answers) {
             let kinds = BTreeMap::from([(share.template.kind, answers)]);
             self.tally.merge(Tally { kinds, ..Tally::default() });
         }

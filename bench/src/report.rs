@@ -65,7 +65,7 @@ impl Report {
             "| {name} | {messages} | {per_second:.0} | {p50} | {p95} | {p99} | {max} | {failed} | {used} |\n"
         ));
         for (kind, answers) in &load.kinds {
-            if answers.statuses.keys().any(|status| *status != kind.success()) || answers.broken > 0 {
+            if answers.statuses.keys().any(|status| !kind.accepts(*status)) || answers.broken > 0 {
                 self.note(format!("{kind:?}: answers by status {:?}, broken {}", answers.statuses, answers.broken));
             }
         }

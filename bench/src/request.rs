@@ -4,14 +4,13 @@ use serde_json::Value;
 
 use crate::Target;
 
-/// Germany's +49 151 with eight free digits: every one of 100 million numbers is valid and mobile.
-const NUMBER_PREFIX: &str = "+49151";
+/// Every number of Germany's +49 151 is valid and mobile; its last eight digits are free: 100 million numbers.
 const FREE_DIGITS: usize = 8;
-/// Stands where the digits go until the request is rendered.
+/// Stands for the number until a request is sent.
 const BLANK_NUMBER: &str = "+4915100000000";
 
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// One message on the normal lane.
     Normal,
@@ -21,17 +20,23 @@ pub enum Kind {
     Otp,
     /// One batch with that many recipients.
     Batch(usize),
+    /// One message in another system's own form: a GET of this path, `{to}` standing for the number.
+    Foreign(String),
 }
 
 impl Kind {
-    /// The status of success.
-    pub fn success(self) -> u16 {
-        if self == Kind::Otp { 200 } else { 202 }
+    /// Whether the status means that the request was accepted.
+    pub fn accepts(&self, status: u16) -> bool {
+        match self {
+            Kind::Normal | Kind::Express | Kind::Batch(_) => status == 202,
+            Kind::Otp => status == 200,
+            Kind::Foreign(_) => (200..300).contains(&status),
+        }
     }
 
     /// Messages that one request makes.
-    pub fn messages(self) -> u64 {
-        if let Kind::Batch(recipients) = self { recipients as u64 } else { 1 }
+    pub fn messages(&self) -> u64 {
+        if let Kind::Batch(recipients) = self { *recipients as u64 } else { 1 }
     }
 }
 
@@ -46,24 +51,26 @@ pub struct Template {
 }
 
 impl Template {
-    /// Renders a request of that kind with that text.
+    /// Renders a request of that kind; `text` is for those that have one.
     pub fn new(target: &Target, kind: Kind, text: &str) -> Template {
         let (one, text) = (format!("\"{BLANK_NUMBER}\""), Value::from(text));
-        let body = match kind {
-            Kind::Normal => format!(r#"{{"to":{one},"text":{text}}}"#),
-            Kind::Express => format!(r#"{{"to":{one},"text":{text},"express":true}}"#),
-            Kind::Otp => format!(r#"{{"to":{one},"otp":true}}"#),
-            Kind::Batch(recipients) => format!(r#"{{"to":[{}],"text":{text}}}"#, vec![one; recipients].join(",")),
+        let escaped = format!("%2B{}", &BLANK_NUMBER[1..]);
+        let message = |body: String| target.render("POST", "/v1/messages", Some(&body));
+        let bytes = match &kind {
+            Kind::Normal => message(format!(r#"{{"to":{one},"text":{text}}}"#)),
+            Kind::Express => message(format!(r#"{{"to":{one},"text":{text},"express":true}}"#)),
+            Kind::Otp => message(format!(r#"{{"to":{one},"otp":true}}"#)),
+            Kind::Batch(recipients) => {
+                let all = vec![one.as_str(); *recipients].join(",");
+                target.render("POST", "/v1/batches", Some(&format!(r#"{{"to":[{all}],"text":{text}}}"#)))
+            }
+            Kind::Foreign(path) => target.render("GET", &path.replace("{to}", &escaped), None),
         };
-        let path = if matches!(kind, Kind::Batch(_)) { "/v1/batches" } else { "/v1/messages" };
-        let bytes = target.render("POST", path, Some(&body));
-        // Only in the list of recipients, in case the text quotes the number.
-        let blank = BLANK_NUMBER.as_bytes();
-        let quoted =
-            |at: usize| bytes.get(at.wrapping_sub(1)) == Some(&b'"') && bytes.get(at + blank.len()) == Some(&b'"');
+        // In JSON with its quotes: a text that mentions the number stays as it is.
+        let number = if matches!(kind, Kind::Foreign(_)) { &escaped } else { &one };
         let digits = (0..bytes.len())
-            .filter(|&at| bytes[at..].starts_with(blank) && quoted(at))
-            .map(|at| at + NUMBER_PREFIX.len())
+            .filter(|&at| bytes[at..].starts_with(number.as_bytes()))
+            .map(|at| at + number.trim_end_matches('"').len() - FREE_DIGITS)
             .collect();
         Template { kind, bytes, digits }
     }
@@ -105,6 +112,28 @@ mod tests {
         ] {
             let expected = format!("POST /v1/{path} {head}Content-Length: {}\r\n\r\n{body}", body.len());
             assert_eq!(rendered(kind, ticket), expected);
+        }
+    }
+
+    #[test]
+    fn other_systems_are_asked_in_their_own_form() {
+        let target = Target::new("http://h:1", "").unwrap();
+        let request = Kind::Foreign("/cgi-bin/sendsms?to={to}&text=hi".to_owned());
+        let request = Template::new(&target, request, "").numbered(5).to_vec();
+        let expected = "GET /cgi-bin/sendsms?to=%2B4915100000005&text=hi HTTP/1.1\r\nHost: h:1\r\n\r\n";
+        assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_counts_as_accepted() {
+        for (kind, accepted, not) in [
+            (Kind::Normal, 202, [200, 402, 503]),
+            (Kind::Batch(10), 202, [200, 402, 503]),
+            (Kind::Otp, 200, [202, 402, 503]),
+            (Kind::Foreign(String::new()), 202, [302, 403, 503]),
+        ] {
+            assert!(kind.accepts(accepted), "{kind:?} {accepted}");
+            assert!(!not.iter().any(|status| kind.accepts(*status)), "{kind:?}");
         }
     }
 }

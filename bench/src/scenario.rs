@@ -56,7 +56,7 @@ async fn preload(target: &Target, messages: u64) -> Result<(), BenchError> {
         let mut template = Template::new(target, Kind::Batch(recipients as usize), TEXT);
         let ticket = (BACKLOG_FIRST_NUMBER + loaded).div_ceil(recipients);
         let answer = connection.exchange(template.numbered(ticket)).await?;
-        if answer.status != template.kind.success() {
+        if !template.kind.accepts(answer.status) {
             let body = String::from_utf8_lossy(connection.body()).into_owned();
             return Err(BenchError::Refused { what: "a batch of the backlog", status: answer.status, body });
         }

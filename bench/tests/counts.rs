@@ -56,7 +56,8 @@ async fn tally(pace: Pace, limit: u64, shares: &[(Kind, u64)]) -> Tally {
     });
     let shares = shares
         .iter()
-        .map(|&(kind, percent)| Share { template: Template::new(&target, kind, "hello"), percent })
+        .cloned()
+        .map(|(kind, percent)| Share { template: Template::new(&target, kind, "hello"), percent })
         .collect();
     let lasts = Duration::from_secs(3600); // the limit ends it
     drive(&target, Plan { connections: 4, pace, lasts, limit: Some(limit), first_ticket: 0, shares }).await.unwrap()

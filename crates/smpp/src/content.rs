@@ -112,10 +112,12 @@ fn split_header(octets: &[u8]) -> Result<(&[u8], &[u8]), PartError> {
 /// (0 without a header).
 #[must_use]
 pub fn part_of<B: AsRef<[u8]>>(message: &crate::pdu::ShortMessage<B>) -> (Option<Part>, usize) {
+    let (mut part, mut text_at) = (None, 0);
     if message.esm_class & ESM_UDHI != 0
         && let Ok((header, text)) = split_header(message.content())
     {
-        return (part_in_header(header), message.content().len() - text.len());
+        part = part_in_header(header);
+        text_at = message.content().len() - text.len();
     }
     let tlvs = &message.tlvs;
     let sar = || {
@@ -123,7 +125,7 @@ pub fn part_of<B: AsRef<[u8]>>(message: &crate::pdu::ShortMessage<B>) -> (Option
         let total = tlvs.get_u8(Tag::SAR_TOTAL_SEGMENTS)?;
         valid(Part { reference, total, index: tlvs.get_u8(Tag::SAR_SEGMENT_SEQNUM)? })
     };
-    (sar(), 0)
+    (part.or_else(sar), text_at)
 }
 
 fn part_in_header(mut elements: &[u8]) -> Option<Part> {

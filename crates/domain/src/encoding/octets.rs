@@ -131,7 +131,7 @@ pub fn encode_part(
         Alphabet::Gsm7Packed => gsm7::pack(&septets(part, shift), header_octets),
         Alphabet::Latin1 => narrow(part, 0xFF)?,
         Alphabet::Ascii => narrow(part, 0x7F)?,
-        Alphabet::Ucs2 => part.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        Alphabet::Ucs2 => utf16(part),
         Alphabet::Octets => part.as_bytes().to_vec(),
     })
 }
@@ -161,6 +161,9 @@ pub fn decode(octets: &[u8], alphabet: Alphabet, shift: Shift, header_octets: us
 
 /// Septets of a text, signs replaced where the tables lack them, `?` for what a plan would not have let through.
 fn septets(text: &str, shift: Shift) -> Vec<u8> {
+    if shift == Shift::NONE && gsm7::is_plain(text.as_bytes()) {
+        return text.bytes().map(gsm7::plain_septet).collect();
+    }
     let mut septets = Vec::with_capacity(text.len() + 8);
     let mut push = |place| match place {
         Place::Main(septet) => septets.push(septet),
@@ -176,6 +179,15 @@ fn septets(text: &str, shift: Shift) -> Vec<u8> {
         }
     }
     septets
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    // At most two octets for each of UTF-8's.
+    let mut octets = Vec::with_capacity(text.len() * 2);
+    for unit in text.encode_utf16() {
+        octets.extend_from_slice(&unit.to_be_bytes());
+    }
+    octets
 }
 
 /// One octet a character, up to `last`, signs replaced where that helps.

@@ -1,7 +1,7 @@
 //! Cutting a text into parts: each takes as many whole characters as fit, so neither an escape pair nor a surrogate
 //! pair is ever cut. The cut depends on text and encoding alone and comes out the same each time.
 
-use super::Encoding;
+use super::{Encoding, Shift, gsm7};
 
 /// The texts of the parts, in order. They are slices of the text; put together they are the text.
 #[derive(Debug, Clone)]
@@ -42,6 +42,10 @@ impl<'a> Iterator for Segments<'a> {
 
 /// Octets of `text` that fit `capacity` units. At least one character, so that an end is always reached.
 fn cut(text: &str, encoding: Encoding, capacity: u32) -> usize {
+    let head = &text.as_bytes()[..text.len().min(capacity as usize)];
+    if encoding == Encoding::Gsm7(Shift::NONE) && gsm7::is_plain(head) {
+        return head.len();
+    }
     let mut units = 0;
     for (at, c) in text.char_indices() {
         // A character the plan would have refused is encoded as one `?`.

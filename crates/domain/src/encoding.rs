@@ -19,8 +19,6 @@ pub use national::{Language, Shift};
 pub use octets::{Alphabet, Flash, Udh, binary_segments, data_coding, decode, encode_part, udh};
 pub use split::{Segments, segments};
 
-use serde::{Deserialize, Serialize};
-
 /// Octets of user data in one part, header included (TS 23.040 §9.2.3.24).
 pub const PART_OCTETS: usize = 140;
 /// Parts a concatenated message can have at most: its count is one octet.
@@ -29,8 +27,7 @@ pub const PARTS_MAX: u8 = 255;
 pub const PARTS_DEFAULT_MAX: u8 = 10;
 
 /// What the units of a message are and how many fit a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// GSM 7-bit; units are septets. Signs that its tables lack are written with plainer ones (`translit`).
     Gsm7(Shift),
@@ -94,6 +91,46 @@ impl Plan {
 }
 
 impl Encoding {
+    /// The number that is stored: the kind in the lowest four bits, the languages of the tables in the next two fours.
+    pub const fn number(self) -> i16 {
+        const fn language(language: Option<Language>) -> i16 {
+            match language {
+                None => 0,
+                Some(language) => language.identifier() as i16,
+            }
+        }
+        match self {
+            Self::Gsm7(shift) => language(shift.single) << 4 | language(shift.locking) << 8,
+            Self::Ucs2 => 1,
+            Self::Binary => 2,
+        }
+    }
+
+    /// The encoding of a stored number.
+    pub fn from_number(number: i16) -> Option<Self> {
+        let language = |bits: i16| match bits & 0xF {
+            0 => Some(None),
+            identifier => Language::from_identifier(identifier as u8).map(Some),
+        };
+        match number {
+            1 => Some(Self::Ucs2),
+            2 => Some(Self::Binary),
+            shift if shift & 0xF == 0 && (0..0x1000).contains(&shift) => {
+                Some(Self::Gsm7(Shift { single: language(shift >> 4)?, locking: language(shift >> 8)? }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gsm7(_) => "gsm7",
+            Self::Ucs2 => "ucs2",
+            Self::Binary => "binary",
+        }
+    }
+
     /// Units that fit a part, alone or as one of several (with a 16-bit reference in the header): 160 and 152 septets,
     /// 70 and 66 16-bit units, 140 and 133 octets; fewer septets where the header names a language.
     pub const fn capacity(self, concatenated: bool) -> u32 {

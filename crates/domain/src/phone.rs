@@ -141,12 +141,7 @@ impl Phone {
         while head >= 1000 {
             head /= 10;
         }
-        let head = head as u16;
-        match country_code_digits(head) {
-            1 => head / 100,
-            2 => head / 10,
-            _ => head,
-        }
+        leading_country_code(head as u16)
     }
 
     /// The digits after the country code, as the library wants them: the number and how many zeros lead it.
@@ -192,6 +187,15 @@ const fn country_code_digits(head: u16) -> usize {
         10..=19 | 70..=79 => 1,
         20 | 27 | 30..=34 | 36 | 39..=41 | 43..=49 | 51..=58 | 60..=66 | 81 | 82 | 84 | 86 | 90..=95 | 98 => 2,
         _ => 3,
+    }
+}
+
+/// The country code that three leading digits begin with.
+const fn leading_country_code(head: u16) -> u16 {
+    match country_code_digits(head) {
+        1 => head / 100,
+        2 => head / 10,
+        _ => head,
     }
 }
 
@@ -285,11 +289,7 @@ fn national(read: &Digits, home: Country, strictness: Strictness) -> Option<Pars
 /// Why a number with `+` is not valid.
 fn with_plus(read: &Digits, suggestion: Option<&str>) -> PhoneReason {
     let head = read.text[..3].iter().fold(0, |head, digit| head * 10 + u16::from(digit.saturating_sub(b'0')));
-    let code = match country_code_digits(head) {
-        1 => head / 100,
-        2 => head / 10,
-        _ => head,
-    };
+    let code = leading_country_code(head);
     if PHONE_NUMBER_UTIL.get_region_for_country_code(i32::from(code)).is_none() {
         return if read.len < 3 { PhoneReason::TooShort } else { PhoneReason::UnknownCountryCode };
     }

@@ -94,7 +94,7 @@ impl Language {
 }
 
 /// Which tables a GSM-7 message uses in place of the default ones, as its header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Shift {
     /// The language of the extension table (information element 0x24).
     pub single: Option<Language>,

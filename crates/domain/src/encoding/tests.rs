@@ -94,6 +94,26 @@ fn capacities() {
 }
 
 #[test]
+fn stored_numbers() {
+    let turkish = Some(Language::Turkish);
+    let table = [
+        (Encoding::Gsm7(Shift::NONE), 0, "gsm7"),
+        (Encoding::Ucs2, 1, "ucs2"),
+        (Encoding::Binary, 2, "binary"),
+        (Encoding::Gsm7(Shift { single: turkish, locking: None }), 0x010, "gsm7"),
+        (Encoding::Gsm7(Shift { single: None, locking: turkish }), 0x100, "gsm7"),
+        (Encoding::Gsm7(Shift { single: Some(Language::Urdu), locking: turkish }), 0x1D0, "gsm7"),
+    ];
+    for (encoding, number, name) in table {
+        assert_eq!((encoding.number(), encoding.name()), (number, name));
+        assert_eq!(Encoding::from_number(number), Some(encoding));
+    }
+    for number in [-1, 3, 0x011, 0x0E0, 0xF00, 0x1000, i16::MAX, i16::MIN] {
+        assert_eq!(Encoding::from_number(number), None, "{number:#x}");
+    }
+}
+
+#[test]
 fn headers() {
     let turkish = Shift { single: Some(Language::Turkish), locking: Some(Language::Turkish) };
     assert!(udh(7, 1, 1, Shift::NONE).is_empty());

@@ -1,5 +1,7 @@
 //! Phone numbers accepted and refused, as a table; then the whole world against another implementation.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const STRICT: Strictness = Strictness::Strict;
@@ -134,5 +136,28 @@ fn digits_and_text_come_back() {
     assert_eq!(Country::parse("de").expect("letters").as_str(), "DE");
     for text in ["", "D", "DEU", "D1", "Ä"] {
         assert_eq!(Country::parse(text), None);
+    }
+}
+
+proptest! {
+    /// What is accepted is a number that reads back as itself, and what is suggested is valid.
+    #[test]
+    fn any_input_is_answered(
+        input in prop_oneof!["\\PC{0,70}", "[+0-9 ()./-]{0,24}", "(\\+|00)?(1|7|33|39|44|49|54|98|7|86)0?[0-9]{4,12}"],
+        home in prop::option::of(prop::sample::select(&["DE", "US", "GB", "IT", "IR", "AR", "QQ"][..])),
+        lenient in any::<bool>(),
+    ) {
+        let strictness = if lenient { LENIENT } else { STRICT };
+        match Phone::parse(&input, home.and_then(Country::parse), strictness) {
+            Ok(Parsed { phone, .. }) => {
+                let again = Phone::parse(&phone.to_string(), None, strictness);
+                prop_assert_eq!(again.map(|parsed| parsed.phone), Ok(phone));
+            }
+            Err(PhoneError { suggestion: Some(suggestion), .. }) => {
+                prop_assert!(Phone::parse(&suggestion, None, STRICT).is_ok(), "{suggestion}");
+                prop_assert_ne!(input, suggestion);
+            }
+            Err(_) => {}
+        }
     }
 }

@@ -193,7 +193,9 @@ impl Account {
     fn note_changes(&self, after: &Account, report: &mut Report) {
         for (path, now) in &after.0 {
             if let Some((_, before)) = self.0.iter().find(|(known, before)| known == path && before != now) {
-                report.note(format!("billing {path}: {before} before, {now} after ({:+})", now - before));
+                // Amounts are exact to six decimals; a difference of floats is not.
+                let difference = ((now - before) * 1e6).round() / 1e6;
+                report.note(format!("billing {path}: {before} before, {now} after ({difference:+})"));
             }
         }
     }
@@ -204,7 +206,10 @@ fn collect_numbers(pointer: &str, value: &serde_json::Value, into: &mut Vec<(Str
     use serde_json::Value;
     match value {
         Value::Number(number) => into.extend(number.as_f64().map(|number| (pointer.to_owned(), number))),
-        Value::String(text) => into.extend(text.parse().ok().map(|number| (pointer.to_owned(), number))),
+        Value::String(text) => {
+            let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+            into.extend(number.map(|number| (pointer.to_owned(), number)));
+        }
         Value::Object(members) => {
             members.iter().for_each(|(name, member)| collect_numbers(&format!("{pointer}/{name}"), member, into));
         }
@@ -233,5 +238,15 @@ mod tests {
             assert_eq!((plan.lasts.as_secs(), plan.connections), (seconds, users), "{}", profile.name);
             assert_eq!(profile.mix.iter().sum::<u64>(), 100, "{}", profile.name);
         }
+    }
+
+    #[test]
+    fn the_numbers_of_an_account_are_found() {
+        let me = r#"{"id":"acc_1","balance":{"available":"99.95","held":"0.05","about_messages":1999},"name":"nan","tags":[1]}"#;
+        let mut numbers = Vec::new();
+        collect_numbers("", &serde_json::from_str(me).unwrap(), &mut numbers);
+        numbers.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [("/balance/about_messages", 1999.0), ("/balance/available", 99.95), ("/balance/held", 0.05)];
+        assert_eq!(numbers, expected.map(|(path, number)| (path.to_owned(), number)));
     }
 }

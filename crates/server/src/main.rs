@@ -1,2 +1,2 @@
-//! The binary.
+//! The program `carillon`.
 fn main() {}

@@ -59,3 +59,18 @@ pub async fn all(db: &Db) -> Result<Vec<Rate>, StoreError> {
     let read = |(no, prefix, lane, price)| Rate { account: AccountNo::from_i64(no), prefix, lane, price: Money(price) };
     Ok(rows.into_iter().map(read).collect())
 }
+
+/// The price of a part where no prefix is listed: the account's own line for everywhere, else everybody's, the lane's before any lane's.
+pub async fn everywhere(db: &Db, account: AccountNo, lane: i16) -> Result<Option<Money>, StoreError> {
+    let row: Option<(i64,)> = read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT price FROM rate WHERE account_no IN (0, $1) AND prefix = '' AND lane IN (-1, $2) \
+             ORDER BY account_no DESC, lane DESC LIMIT 1",
+        )
+        .bind(account.as_i64())
+        .bind(lane)
+        .fetch_optional(c)
+        .await
+    })?;
+    Ok(row.map(|(price,)| Money(price)))
+}

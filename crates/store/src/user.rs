@@ -47,28 +47,28 @@ pub async fn by_id(db: &Db, id: UserId) -> Result<User, StoreError> {
     Ok(read(read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(id.0).fetch_one(c).await)?))
 }
 
-/// Counts one more wrong password and returns how many in a row that makes.
-pub async fn failed(db: &Db, id: UserId) -> Result<i64, StoreError> {
-    let (failures,): (i64,) = write_db!(db, |tx| {
-        sqlx::query_as("UPDATE app_user SET failures = failures + 1 WHERE id = $1 RETURNING CAST(failures AS BIGINT)")
+/// Counts an attempt to sign in before its password is checked, so that many at once cannot outrun the lock. `seen` are the failures
+/// the caller read and decided by; false if somebody else's attempt came between.
+pub async fn attempt(db: &Db, id: UserId, seen: i64, locked_until: Option<i64>) -> Result<bool, StoreError> {
+    let counted = write_db!(db, |tx| {
+        sqlx::query("UPDATE app_user SET failures = failures + 1, locked_until = $3 WHERE id = $1 AND failures = $2")
             .bind(id.0)
-            .fetch_one(&mut *tx)
+            .bind(seen)
+            .bind(locked_until)
+            .execute(&mut *tx)
             .await?
+            .rows_affected()
     });
-    Ok(failures)
+    Ok(counted == 1)
 }
 
-/// Refuses signing in until `until` (Unix milliseconds), or forgets the failures when `None`.
-pub async fn lock(db: &Db, id: UserId, until: Option<i64>) -> Result<(), StoreError> {
+/// Forgets the failures: the password was right.
+pub async fn signed_in(db: &Db, id: UserId) -> Result<(), StoreError> {
     write_db!(db, |tx| {
-        sqlx::query(
-            "UPDATE app_user SET locked_until = $2, failures = CASE WHEN $3 THEN failures ELSE 0 END WHERE id = $1",
-        )
-        .bind(id.0)
-        .bind(until)
-        .bind(until.is_some())
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query("UPDATE app_user SET failures = 0, locked_until = NULL WHERE id = $1")
+            .bind(id.0)
+            .execute(&mut *tx)
+            .await?;
     });
     Ok(())
 }

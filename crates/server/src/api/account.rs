@@ -1,0 +1,179 @@
+//! The caller's own account and its settings.
+
+use axum::extract::State;
+use carillon_domain::account::{OtpSuccess, Settings, Status, Tier};
+use carillon_domain::id::AccountId;
+use carillon_domain::phone::Country;
+use carillon_domain::sender::Sender;
+use carillon_store::account::{self, Account};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::auth::name;
+use super::error::{Code, Problem};
+use super::extract::{AccountRead, AccountWrite, Can, Json};
+use crate::app::App;
+use crate::clock::rfc3339;
+
+/// An account.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountView {
+    /// Its id; a bare UUID is taken too.
+    #[schema(value_type = String)]
+    id: AccountId,
+    /// What people call it.
+    name: String,
+    /// `active`, `suspended` (reads, does not send) or `closed`.
+    #[schema(value_type = String, example = "active")]
+    status: Status,
+    /// `regular`, `premium` or `vip`.
+    #[schema(value_type = String, example = "regular")]
+    tier: Tier,
+    /// ISO 4217.
+    #[schema(example = "USD")]
+    currency: String,
+    /// How its messages are taken.
+    #[schema(value_type = SettingsView)]
+    settings: Settings,
+    /// RFC 3339.
+    created_at: String,
+}
+
+impl AccountView {
+    pub(super) fn of(a: &Account) -> AccountView {
+        AccountView {
+            id: a.id,
+            name: a.name.clone(),
+            status: a.status,
+            tier: a.tier,
+            currency: a.currency.clone(),
+            settings: a.settings.clone(),
+            created_at: rfc3339(a.created_at),
+        }
+    }
+}
+
+/// Settings of an account; for the documentation.
+#[derive(ToSchema)]
+#[schema(as = Settings)]
+#[allow(dead_code, reason = "describes domain::account::Settings, which knows nothing of OpenAPI")]
+pub struct SettingsView {
+    /// Two-letter country that completes national numbers.
+    #[schema(example = "DE")]
+    default_country: Option<String>,
+    /// Check numbers by their E.164 shape only.
+    lenient: bool,
+    /// Whether the answer to an OTP request shows the code.
+    otp_return_code: bool,
+    /// `carrier`: success when the carrier takes it; `handset`: when the handset confirms it.
+    #[schema(example = "carrier")]
+    otp_success: String,
+    /// Replace characters outside GSM-7 when that makes the whole text GSM-7.
+    transliterate: bool,
+    /// The most parts of one message, 1 to 255.
+    parts_max: u8,
+    /// Used when a message names none.
+    default_sender: Option<String>,
+    /// How long an undelivered message is tried, seconds: 60 to 604800.
+    validity_s: u32,
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountChange {
+    /// What people call it.
+    name: Option<String>,
+    /// How its messages are taken.
+    settings: Option<SettingsChange>,
+}
+
+/// Settings to change; null takes an optional one away.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsChange {
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "DE")]
+    default_country: Option<Option<String>>,
+    lenient: Option<bool>,
+    otp_return_code: Option<bool>,
+    #[schema(value_type = Option<String>, example = "carrier")]
+    otp_success: Option<OtpSuccess>,
+    transliterate: Option<bool>,
+    parts_max: Option<u8>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    default_sender: Option<Option<String>>,
+    validity_s: Option<u32>,
+}
+
+/// Tells null from not given.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(d).map(Some)
+}
+
+impl SettingsChange {
+    /// The settings after the change, or every field that cannot be.
+    pub fn apply(self, old: &Settings) -> Result<Settings, Problem> {
+        let mut problem = Problem::from(Code::InvalidRequest);
+        let mut refuse = |field: &str, why: &'static str| {
+            problem = std::mem::replace(&mut problem, Code::InvalidRequest.into()).and(
+                Code::InvalidValue,
+                format!("#/settings/{field}"),
+                why,
+            );
+        };
+        if let Some(Some(country)) = &self.default_country
+            && Country::parse(country).is_none()
+        {
+            refuse("default_country", "a two-letter country code with telephone numbers, such as DE");
+        }
+        if let Some(Some(sender)) = &self.default_sender
+            && sender.parse::<Sender>().is_err()
+        {
+            refuse("default_sender", "a number with +, a short code, or 1 to 11 letters and digits");
+        }
+        if self.parts_max == Some(0) {
+            refuse("parts_max", "1 to 255");
+        }
+        if self.validity_s.is_some_and(|s| !(60..=604_800).contains(&s)) {
+            refuse("validity_s", "60 to 604800");
+        }
+        if !problem.errors.is_empty() {
+            return Err(problem);
+        }
+        Ok(Settings {
+            default_country: self.default_country.unwrap_or_else(|| old.default_country.clone()),
+            lenient: self.lenient.unwrap_or(old.lenient),
+            otp_return_code: self.otp_return_code.unwrap_or(old.otp_return_code),
+            otp_success: self.otp_success.unwrap_or(old.otp_success),
+            transliterate: self.transliterate.unwrap_or(old.transliterate),
+            parts_max: self.parts_max.unwrap_or(old.parts_max),
+            default_sender: self.default_sender.unwrap_or_else(|| old.default_sender.clone()),
+            validity_s: self.validity_s.unwrap_or(old.validity_s),
+        })
+    }
+}
+
+/// Read the account.
+#[utoipa::path(get, path = "/v1/account", tag = "Account", operation_id = "getAccount", responses((status = 200, body = AccountView)))]
+pub async fn read(caller: Can<AccountRead>) -> Json<AccountView> {
+    Json(AccountView::of(&caller.info))
+}
+
+/// Change the account's name or settings.
+#[utoipa::path(patch, path = "/v1/account", tag = "Account", operation_id = "changeAccount", request_body = AccountChange,
+    responses((status = 200, body = AccountView)))]
+pub async fn change(
+    State(app): State<App>,
+    caller: Can<AccountWrite>,
+    Json(body): Json<AccountChange>,
+) -> Result<Json<AccountView>, Problem> {
+    let name = body.name.map(|text| name(&text, "#/name")).transpose()?;
+    // From the row, not from memory: another process may have changed other settings.
+    let old = account::by_no(&app.db, caller.account).await?;
+    let settings = body.settings.map(|s| s.apply(&old.settings)).transpose()?;
+    let new = account::change(&app.db, caller.account, name.as_deref(), None, None, settings.as_ref()).await?;
+    app.access.forget_account(caller.account);
+    Ok(Json(AccountView::of(&new)))
+}

@@ -1,0 +1,286 @@
+//! Refusals: one registry of codes, one shape (RFC 9457 `application/problem+json`).
+//!
+//! To add a code, add one entry to the `codes!` list below: its name in Rust, the stable text clients see, the HTTP status,
+//! whether the same request may succeed later (`retry` or `final`), a title, and what the caller should do. The documentation
+//! page `/docs/problems` and the OpenAPI document are rendered from the list. Never rename or reuse a code.
+//!
+//! To refuse, return `Err(Code::X.into())`, or `Code::X.with("what is wrong with this very request")`, or for a field
+//! `Code::X.at("#/to", "why")`. The body is rendered by `finish` in `api/mod.rs`, which knows the request's id.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use carillon_store::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $retry:ident, $title:literal, $remedy:literal;)*) => {
+        /// What kind of refusal it is; stable, listed at `/docs/problems`.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(missing_docs, reason = "the title in the list says what each is")]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code there is, in the order of the list.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+            /// The stable text clients compare with.
+            pub fn as_str(self) -> &'static str { match self { $(Code::$name => $code,)* } }
+            /// The HTTP status it is answered with.
+            pub fn status(self) -> StatusCode {
+                StatusCode::from_u16(match self { $(Code::$name => $status,)* }).expect("the list holds HTTP statuses")
+            }
+            /// Whether the same request may succeed later.
+            pub fn retryable(self) -> bool { match self { $(Code::$name => codes!(@ $retry),)* } }
+            /// One line for people.
+            pub fn title(self) -> &'static str { match self { $(Code::$name => $title,)* } }
+            /// What the caller should do.
+            pub fn remedy(self) -> &'static str { match self { $(Code::$name => $remedy,)* } }
+        }
+    };
+    (@ retry) => { true };
+    (@ final) => { false };
+}
+
+codes! {
+    // The request as a whole.
+    MalformedJson = "malformed_json", 400, final, "The body is not JSON", "Send one complete JSON value in UTF-8.";
+    InvalidRequest = "invalid_request", 400, final, "Some fields are not acceptable", "Correct each field listed in `errors` and send again.";
+    InvalidQuery = "invalid_query", 400, final, "The query string is not acceptable", "Correct or remove the parameters listed in `errors`.";
+    InvalidCursor = "invalid_cursor", 400, final, "The cursor is not one of this list", "Use `next_cursor` of the previous page with the same filters, or start without a cursor.";
+    InvalidId = "invalid_id", 400, final, "The id has the wrong shape", "Use an id as this API showed it.";
+    UnsupportedMediaType = "unsupported_media_type", 415, final, "The body has the wrong content type", "Send `Content-Type: application/json`.";
+    PayloadTooLarge = "payload_too_large", 413, final, "The body is too large", "Split the request; the limit stands in `detail`.";
+    NotFound = "not_found", 404, final, "There is nothing here", "Check the path and the id; what belongs to another account is not shown.";
+    MethodNotAllowed = "method_not_allowed", 405, final, "The path does not take this method", "Use one of the methods in the `Allow` header.";
+    // One field (in `errors[].code`; as a code of its own never).
+    UnknownField = "unknown_field", 400, final, "A field this endpoint does not have", "Check the spelling, or leave it out.";
+    DuplicateField = "duplicate_field", 400, final, "A field given twice", "Give it once.";
+    MissingField = "missing_field", 400, final, "A required field is missing", "Add it.";
+    WrongType = "wrong_type", 400, final, "A field of the wrong type", "Send the type the documentation names.";
+    InvalidValue = "invalid_value", 400, final, "A value outside what is allowed", "Choose one the documentation allows.";
+    TooLong = "too_long", 400, final, "A value that is too long", "Shorten it.";
+    TooShort = "too_short", 400, final, "A value that is too short", "Lengthen it.";
+    // Who asks.
+    Unauthenticated = "unauthenticated", 401, final, "No valid credential", "Send `Authorization: Bearer <API key or access token>`, or `X-Api-Key`.";
+    InvalidCredential = "invalid_credential", 401, final, "The credential is not valid", "Check it for missing characters; make a new key or sign in again.";
+    ExpiredCredential = "expired_credential", 401, final, "The credential has expired", "Refresh the access token, or make a new key.";
+    RevokedCredential = "revoked_credential", 401, final, "The credential was revoked", "Make a new key, or sign in again.";
+    WrongPassword = "wrong_password", 401, final, "Email or password is wrong", "Check both; after repeated failures signing in is locked for a while.";
+    LockedOut = "locked_out", 429, retry, "Too many failures to sign in", "Wait as long as `Retry-After` says.";
+    Busy = "busy", 503, retry, "The server is working at its limit", "Try again after `Retry-After` seconds.";
+    Forbidden = "forbidden", 403, final, "The credential may not do this", "Use one with the scope named in `detail`.";
+    ClientMismatch = "client_mismatch", 403, final, "`client_id` names another account", "Leave `client_id` out, or use a credential of that account.";
+    AccountSuspended = "account_suspended", 403, final, "The account is suspended", "It can read, not send; ask the operator.";
+    AccountClosed = "account_closed", 403, final, "The account is closed", "Ask the operator.";
+    // Accounts and access.
+    EmailTaken = "email_taken", 409, final, "The email address has a user already", "Sign in, or use another address.";
+    IdTaken = "id_taken", 409, final, "The id is in use", "Choose another, or leave it out.";
+    WeakPassword = "weak_password", 400, final, "The password is too easy to guess", "Use at least 10 characters, and not the email address.";
+    ScopeNotHeld = "scope_not_held", 403, final, "A key cannot have more scopes than its maker", "Ask for fewer scopes, or use a stronger credential.";
+    InvalidClientId = "invalid_client_id", 400, final, "`client_id` is not a UUID", "Send the UUID of the account, such as 550e8400-e29b-41d4-a716-446655440000.";
+    RegistrationClosed = "registration_closed", 403, final, "Registration is closed on this server", "Ask the operator for an account.";
+    // Money.
+    InsufficientBalance = "insufficient_balance", 402, final, "The balance is too low", "Top up, or send less; `detail` says what is needed.";
+    InvalidAmount = "invalid_amount", 400, final, "The amount is not acceptable", "Send a decimal string such as \"12.50\", at most six places.";
+    // Repeating.
+    IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
+    IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";
+    InvalidIdempotencyKey = "invalid_idempotency_key", 400, final, "The Idempotency-Key is not acceptable", "Send 1 to 255 printable ASCII characters.";
+    // Ours.
+    StoreUnavailable = "store_unavailable", 503, retry, "The database cannot take this now", "Nothing was changed; try again after `Retry-After` seconds.";
+    NotReady = "not_ready", 503, retry, "The server is not ready", "Wait until `/ready` answers 200.";
+    Internal = "internal", 500, retry, "Something went wrong on our side", "Try again; if it stays, report the `request_id`.";
+}
+
+impl Code {
+    /// A refusal whose `detail` says what is wrong with this very request.
+    pub fn with(self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { detail: Some(detail.into()), ..Problem::from(self) }
+    }
+
+    /// A refusal of the request because of one field: the problem is `invalid_request`, the field's code is this one.
+    pub fn at(self, pointer: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::from(Code::InvalidRequest).and(self, pointer, detail)
+    }
+}
+
+/// One refused field.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) as a URI fragment: `#/to`; for a query parameter its name after `?`.
+    #[schema(example = "#/to")]
+    pub pointer: Cow<'static, str>,
+    /// A code of the registry.
+    #[schema(example = "invalid_value")]
+    pub code: &'static str,
+    /// What is wrong with it.
+    pub detail: Cow<'static, str>,
+}
+
+/// A refusal on its way out. Cheap to make; rendered once by `finish`.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Which refusal.
+    pub code: Code,
+    /// What is wrong with this very request; the title when `None`.
+    pub detail: Option<Cow<'static, str>>,
+    /// Refused fields.
+    pub errors: Vec<FieldError>,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u32>,
+    /// Members of its own, such as seed 1's `error`.
+    pub extra: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Problem {
+        let retry_after =
+            matches!(code, Code::Busy | Code::StoreUnavailable | Code::NotReady | Code::IdempotencyInFlight)
+                .then_some(1);
+        Problem { code, detail: None, errors: Vec::new(), retry_after, extra: Vec::new() }
+    }
+}
+
+/// What the database says, as callers may see it: details of ours go to the log only.
+impl From<StoreError> for Problem {
+    fn from(e: StoreError) -> Problem {
+        match e {
+            StoreError::NotFound => Code::NotFound.into(),
+            StoreError::Taken(_) => Code::IdTaken.into(),
+            StoreError::Unavailable(why) => {
+                tracing::error!(error = why, "the database cannot take work");
+                Code::StoreUnavailable.into()
+            }
+            StoreError::Broken(why) => {
+                tracing::error!(error = why, "the database gave an answer that makes no sense");
+                Code::Internal.into()
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// With one more refused field.
+    #[must_use]
+    pub fn and(
+        mut self,
+        code: Code,
+        pointer: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Problem {
+        self.errors.push(FieldError { pointer: pointer.into(), code: code.as_str(), detail: detail.into() });
+        self
+    }
+
+    /// With a `Retry-After` of so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// With a member of its own in the body.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Problem {
+        self.extra.push((name, value.into()));
+        self
+    }
+
+    /// The JSON body.
+    pub fn to_json(&self, request_id: &str) -> serde_json::Value {
+        let detail = self.detail.as_deref().or_else(|| self.errors.first().map(|e| &*e.detail));
+        let mut body = serde_json::json!({
+            "type": format!("/docs/problems#{}", self.code.as_str()),
+            "title": self.code.title(),
+            "status": self.code.status().as_u16(),
+            "detail": detail.unwrap_or(self.code.remedy()),
+            "code": self.code.as_str(),
+            "retryable": self.code.retryable(),
+            "request_id": request_id,
+        });
+        let members = body.as_object_mut().expect("made as an object above");
+        if !self.errors.is_empty() {
+            members.insert("errors".into(), serde_json::json!(self.errors));
+        }
+        for (name, value) in &self.extra {
+            members.insert((*name).into(), value.clone());
+        }
+        body
+    }
+
+    /// The answer with its body, for `finish`.
+    pub fn render(&self, request_id: &str) -> Response {
+        let mut response = (self.code.status(), self.to_json(request_id).to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"carillon\""));
+        }
+        response
+    }
+}
+
+/// Leaves the problem in the response's extensions: only `finish` knows the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(std::sync::Arc::new(self));
+        response
+    }
+}
+
+/// The body of every refusal (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Where the code is explained.
+    #[schema(example = "/docs/problems#insufficient_balance")]
+    pub r#type: String,
+    /// One line for people; the same for every problem of this code.
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 402)]
+    pub status: u16,
+    /// What is wrong with this very request.
+    pub detail: String,
+    /// The stable code.
+    #[schema(example = "insufficient_balance")]
+    pub code: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Also in the header `Request-Id`.
+    pub request_id: String,
+    /// The refused fields, if fields were refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_have_sane_statuses() {
+        let mut seen = std::collections::HashSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{} twice", code.as_str());
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(code.title().len() < 80 && code.remedy().ends_with('.'), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_as_the_caller_sees_it() {
+        let body = Code::InvalidValue.at("#/to", "too few digits").member("error", "no").to_json("r1");
+        assert_eq!(body["code"], "invalid_request");
+        assert_eq!(body["detail"], "too few digits");
+        assert_eq!(body["errors"][0]["pointer"], "#/to");
+        assert_eq!(body["errors"][0]["code"], "invalid_value");
+        assert_eq!((&body["error"], &body["request_id"]), (&"no".into(), &"r1".into()));
+    }
+}

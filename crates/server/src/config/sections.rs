@@ -1,0 +1,200 @@
+//! The sections as the program reads them. Meanings and defaults stand in `config.default.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use carillon_domain::money::Money;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::connection::{Connection, Kind};
+
+/// Settings in force.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each section is described by its type")]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub database: Database,
+    pub open_mode: OpenMode,
+    pub prices: Prices,
+    pub accounts: Accounts,
+    pub otp: Otp,
+    pub auth: Auth,
+    pub pipeline: Pipeline,
+    pub sandbox: Sandbox,
+    pub log: Log,
+    /// Carriers, in the order they are tried.
+    #[serde(rename = "connection")]
+    pub connections: Vec<Connection>,
+}
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$fattr:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs, reason = "each setting is described where its default stands, in config.default.toml")]
+        pub struct $name { $($(#[$fattr])* pub $field: $type,)* }
+    )*};
+}
+
+sections! {
+    /// Where and how it listens.
+    Server { listen: SocketAddr, body_max: usize, batch_body_max: usize, shutdown_s: u64, }
+    /// Files of its own.
+    Data { folder: PathBuf, }
+    /// Where rows are kept.
+    Database { #[serde(deserialize_with = "super::connection::secret")] url: SecretString, }
+    /// Accounts named by `client_id`, without authentication.
+    OpenMode { enabled: bool, starting_balance_cents: u32, lenient: bool, }
+    /// Prices where no list says otherwise.
+    Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, }
+    /// How accounts begin.
+    Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, }
+    /// One-time codes.
+    Otp { length: u8, alphabet: String, deadline_ms: u64, }
+    /// Tokens, passwords and what is remembered of them.
+    Auth {
+        access_token_s: u32, refresh_token_s: u32, lockout_after: u32, lockout_first_s: u32, lockout_max_s: u32, cache_ms: u64,
+        argon2_memory_kib: u32, argon2_passes: u32, argon2_concurrent: u16,
+    }
+    /// From acceptance to settlement.
+    Pipeline {
+        intake_waiting_max: usize, commit_max: usize, queue_window: usize, memory_max: usize, retry_first_ms: u64, retry_factor: u32,
+        retry_max_ms: u64, retries_max: u16, idempotency_days: u16,
+    }
+    /// The carrier that sends nothing.
+    Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
+    /// What is written down.
+    Log { level: String, format: LogFormat, show_bodies: bool, }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Prices {
+    /// Of one part.
+    pub fn per_part(&self) -> Money {
+        Money::from_cents(self.per_part_cents.into())
+    }
+
+    /// Added to each express part.
+    pub fn express_surcharge(&self) -> Money {
+        Money::from_cents(self.express_surcharge_cents.into())
+    }
+}
+
+impl Config {
+    /// The URL of the database: the setting, or SQLite in the data folder.
+    pub fn database_url(&self) -> String {
+        use secrecy::ExposeSecret;
+        match self.database.url.expose_secret() {
+            "" => format!("sqlite:{}", self.data.folder.join("carillon.db").display()),
+            url => url.to_owned(),
+        }
+    }
+}
+
+/// What types cannot say; one line a mistake.
+pub(super) fn check(c: &Config) -> Vec<String> {
+    use secrecy::ExposeSecret;
+    let url = c.database.url.expose_secret();
+    let alphabet: std::collections::BTreeSet<char> = c.otp.alphabet.chars().collect();
+    let mut names = std::collections::HashSet::new();
+    let rules = [
+        (
+            ["", "sqlite:", "postgres://", "postgresql://"]
+                .iter()
+                .any(|p| if p.is_empty() { url.is_empty() } else { url.starts_with(p) }),
+            "`database.url` begins with sqlite: or postgres://",
+        ),
+        (c.server.body_max >= 1_024, "`server.body_max` is at least 1024"),
+        (c.server.batch_body_max >= c.server.body_max, "`server.batch_body_max` is at least `server.body_max`"),
+        (
+            c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
+            "`prices.currency` is three capital letters",
+        ),
+        ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
+        (
+            alphabet.len() >= 8
+                && alphabet.len() == c.otp.alphabet.chars().count()
+                && c.otp.alphabet.bytes().all(|b| b.is_ascii_alphanumeric()),
+            "`otp.alphabet` is at least 8 different letters and digits of ASCII",
+        ),
+        ((100..=60_000).contains(&c.otp.deadline_ms), "`otp.deadline_ms` is 100 to 60000"),
+        ((60..=86_400).contains(&c.auth.access_token_s), "`auth.access_token_s` is 60 to 86400"),
+        (c.auth.refresh_token_s > c.auth.access_token_s, "`auth.refresh_token_s` is more than `auth.access_token_s`"),
+        (c.auth.lockout_after >= 1, "`auth.lockout_after` is at least 1"),
+        (
+            c.auth.lockout_first_s >= 1 && c.auth.lockout_max_s >= c.auth.lockout_first_s,
+            "`auth.lockout_max_s` is at least `auth.lockout_first_s`, which is at least 1",
+        ),
+        ((64..=1_048_576).contains(&c.auth.argon2_memory_kib), "`auth.argon2_memory_kib` is 64 to 1048576"),
+        ((1..=100).contains(&c.auth.argon2_passes), "`auth.argon2_passes` is 1 to 100"),
+        ((1..=64).contains(&c.auth.argon2_concurrent), "`auth.argon2_concurrent` is 1 to 64"),
+        (
+            c.pipeline.intake_waiting_max >= 1 && c.pipeline.commit_max >= 1 && c.pipeline.queue_window >= 1,
+            "`pipeline.intake_waiting_max`, `commit_max` and `queue_window` are at least 1",
+        ),
+        (c.pipeline.memory_max >= c.pipeline.queue_window, "`pipeline.memory_max` is at least `pipeline.queue_window`"),
+        (
+            c.pipeline.retry_first_ms >= 1
+                && c.pipeline.retry_factor >= 1
+                && c.pipeline.retry_max_ms >= c.pipeline.retry_first_ms,
+            "`pipeline.retry_*`: the first wait is at least 1 ms, the factor at least 1, the longest wait at least the first",
+        ),
+        ((2..=30).contains(&c.pipeline.idempotency_days), "`pipeline.idempotency_days` is 2 to 30"),
+        (
+            tracing_subscriber::EnvFilter::try_new(&c.log.level).is_ok(),
+            "`log.level` is error, warn, info, debug, trace or a filter of these",
+        ),
+        (!c.connections.is_empty(), "there is at least one [[connection]]"),
+        (c.connections.iter().all(|k| names.insert(k.name.as_str())), "each connection has a name of its own"),
+    ];
+    let mut mistakes: Vec<String> =
+        rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| rule.to_owned()).collect();
+    for k in &c.connections {
+        let rules = [
+            (
+                (1..=40).contains(&k.name.len())
+                    && k.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+                "`name` is 1 to 40 of a-z, 0-9, - _ .",
+            ),
+            (k.kind != Kind::Smpp || !k.host.is_empty(), "`host` is needed"),
+            (k.kind != Kind::Smpp || !k.system_id.is_empty(), "`system_id` is needed"),
+            (
+                k.system_id.len() <= 15 && k.system_id.is_ascii(),
+                "`system_id` is at most 15 ASCII characters (SMPP 3.4 §5.2.1)",
+            ),
+            (k.password.expose_secret().len() <= 64, "`password` is at most 64 characters"),
+            (
+                k.system_type.len() <= 12 && k.system_type.is_ascii(),
+                "`system_type` is at most 12 ASCII characters (SMPP 3.4 §5.2.3)",
+            ),
+            ((1..=10_000).contains(&k.window), "`window` is 1 to 10000"),
+            (k.in_doubt == 0 || k.in_doubt >= k.window, "`in_doubt` is 0 or at least `window`"),
+            ((1..=64).contains(&k.binds), "`binds` is 1 to 64"),
+            (
+                (-1..=7).contains(&k.source_ton) && (-1..=18).contains(&k.source_npi),
+                "`source_ton` is -1 to 7, `source_npi` -1 to 18",
+            ),
+            (k.dest_ton <= 7 && k.dest_npi <= 18, "`dest_ton` is 0 to 7, `dest_npi` 0 to 18"),
+            ((1..=600).contains(&k.enquire_link_s), "`enquire_link_s` is 1 to 600"),
+            ((100..=600_000).contains(&k.response_timeout_ms), "`response_timeout_ms` is 100 to 600000"),
+            (k.attempts_max >= 1, "`attempts_max` is at least 1"),
+        ];
+        mistakes.extend(
+            rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| format!("connection `{}`: {rule}", k.name)),
+        );
+    }
+    mistakes
+}

@@ -1,0 +1,11 @@
+//! The server of Carillon; the program `carillon` is a thin shell round this library, so that tests can run it in process.
+//!
+//! `app` holds the handles everything shares, `api` translates HTTP, `access` knows who asks, `cli` is the command line.
+
+pub mod access;
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod telemetry;

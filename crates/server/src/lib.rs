@@ -1,6 +1,7 @@
 //! The server of Carillon; the program `carillon` is a thin shell round this library, so that tests can run it in process.
 //!
-//! `app` holds the handles everything shares, `api` translates HTTP, `access` knows who asks, `cli` is the command line.
+//! `app` holds the handles everything shares, `api` translates HTTP, `access` knows who asks, `cli` is the command line,
+//! `simulator` is a carrier to send to.
 
 pub mod access;
 pub mod api;
@@ -8,4 +9,5 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod simulator;
 pub mod telemetry;

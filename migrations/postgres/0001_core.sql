@@ -72,7 +72,7 @@ CREATE TABLE session (
     expires_at   BIGINT NOT NULL,
     revoked_at   BIGINT
 );
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_of_user ON session (user_id);
 
 CREATE TABLE api_key (
     id          UUID    NOT NULL PRIMARY KEY,

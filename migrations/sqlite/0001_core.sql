@@ -72,7 +72,7 @@ CREATE TABLE session (
     expires_at   INTEGER NOT NULL,
     revoked_at   INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_of_user ON session (user_id);
 
 CREATE TABLE api_key (
     id          BLOB    NOT NULL PRIMARY KEY,

@@ -8,7 +8,11 @@ mod db;
 
 pub mod account;
 pub mod api_key;
+pub mod batch;
+pub mod connection;
+pub mod hot;
 pub mod ledger;
+pub mod message;
 pub mod platform;
 pub mod rate;
 pub mod session;

@@ -1,0 +1,385 @@
+//! What waits in memory: the queues of all connections, the spans they were accepted in, and what the store still holds back.
+//!
+//! Memory is a bounded window per (account, lane); the rest of a span stays in the store until there is room (`feed`). Pure but for
+//! being one structure: the caller locks it, and passes the time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use carillon_domain::error_code::ErrorCode;
+use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::message::Lane;
+use carillon_store::hot::SpanKey;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::oneshot;
+
+use super::queue::{Job, Queue};
+
+/// What became of a one-time code within its deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtpAnswer {
+    /// The carrier took it (or the handset has it, where the account asks for that).
+    Sent,
+    /// It was not, and never will be.
+    Failed(ErrorCode),
+}
+
+/// One connection's share of memory.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) queue: Queue,
+    /// Whether its link can take messages.
+    pub(super) up: bool,
+    pub(super) draining: bool,
+}
+
+#[derive(Debug)]
+struct Span {
+    total: u32,
+    /// How many have left memory for good, or never needed to enter it.
+    done: u32,
+    /// How many were fed into memory, from the first.
+    fed: u32,
+}
+
+/// A job that waits a moment before it is offered again; soonest first.
+#[derive(Debug)]
+struct Delayed {
+    at: u64,
+    order: u64,
+    connection: usize,
+    job: Box<Job>,
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Delayed {}
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// What of a span waits in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unfed {
+    pub(super) span: SpanKey,
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+/// Where a message is, as far as memory knows.
+#[derive(Debug)]
+pub(super) enum Whereabouts {
+    /// It was waiting here; now it is the caller's.
+    Taken(Box<Job>),
+    /// A link has it.
+    InFlight,
+    /// In the store, or gone.
+    Elsewhere,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) lines: Vec<Lines>,
+    spans: FxHashMap<SpanKey, Span>,
+    backlog: FxHashMap<(AccountNo, Lane), VecDeque<SpanKey>>,
+    counts: FxHashMap<(AccountNo, Lane), usize>,
+    total: usize,
+    window: usize,
+    memory_max: usize,
+    delayed: BinaryHeap<Delayed>,
+    order: u64,
+    in_flight: FxHashSet<MessageId>,
+    /// Messages withdrawn while the store had them, until (monotonic milliseconds): a feed under way must not bring them in.
+    withdrawn: FxHashMap<MessageId, u64>,
+    waiters: FxHashMap<MessageId, oneshot::Sender<OtpAnswer>>,
+    deadlines: BinaryHeap<Reverse<(u64, MessageId)>>,
+    /// Messages with a due row that are in memory or in flight.
+    pub(super) from_due: FxHashSet<MessageId>,
+    /// Spans nothing of which is queued any more, to be deleted with the next commit.
+    pub(super) finished: Vec<SpanKey>,
+}
+
+impl Memory {
+    pub(super) fn new(connections: usize, window: usize, memory_max: usize) -> Memory {
+        Memory { lines: (0..connections).map(|_| Lines::default()).collect(), window, memory_max, ..Memory::default() }
+    }
+
+    /// Messages in memory, in flight included.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    fn room(&self, key: (AccountNo, Lane)) -> usize {
+        if key.1 == Lane::Otp {
+            return usize::MAX;
+        }
+        let used = self.counts.get(&key).copied().unwrap_or(0);
+        self.window.saturating_sub(used).min(self.memory_max.saturating_sub(self.total))
+    }
+
+    /// A span exists (at start, or before its messages are offered).
+    pub(super) fn add_span(&mut self, span: SpanKey, lane: Lane, count: u32) {
+        let key = (span.first.account(), lane);
+        self.spans.insert(span, Span { total: count, done: 0, fed: 0 });
+        self.backlog.entry(key).or_default().push_back(span);
+    }
+
+    /// Messages of one request, just accepted: into memory while there is room and nothing older waits, the rest by the feeder later.
+    pub(super) fn accept(&mut self, span: SpanKey, lane: Lane, count: u32, mut job: impl FnMut(u32) -> Box<Job>) -> usize {
+        let key = (span.first.account(), lane);
+        let mut room = if self.backlog.contains_key(&key) { 0 } else { self.room(key) };
+        let entry = self.spans.entry(span).or_insert(Span { total: 0, done: 0, fed: 0 });
+        let contiguous = entry.fed == entry.total;
+        entry.total += count;
+        if !contiguous {
+            room = 0;
+        }
+        let taken = count.min(u32::try_from(room).unwrap_or(u32::MAX));
+        entry.fed += taken;
+        if taken < count && contiguous {
+            self.backlog.entry(key).or_default().push_back(span);
+        }
+        for i in 0..taken {
+            let job = job(i);
+            self.enter(job);
+        }
+        taken as usize
+    }
+
+    fn enter(&mut self, job: Box<Job>) {
+        let key = (job.message.id.account(), job.message.lane);
+        *self.counts.entry(key).or_default() += 1;
+        self.total += 1;
+        if let Some(deadline) = job.deadline {
+            self.deadlines.push(Reverse((deadline, job.message.id)));
+        }
+        self.route(job);
+    }
+
+    /// Into the queue of the first connection that is up and has not refused it; of the first at all, if none is.
+    pub(super) fn route(&mut self, job: Box<Job>) {
+        let fits = |(i, lines): &(usize, &Lines)| lines.up && job.tried & (1 << i) == 0;
+        let chosen = self.lines.iter().enumerate().find(fits).map(|(i, _)| i);
+        let untried = || (0..self.lines.len()).find(|i| job.tried & (1 << i) == 0).unwrap_or(0);
+        let chosen = chosen.unwrap_or_else(untried);
+        self.lines[chosen].queue.push(job);
+    }
+
+    /// Whether a connection other than those that refused it is left for a job.
+    pub(super) fn another(&self, tried: u64) -> bool {
+        (0..self.lines.len()).any(|i| tried & (1 << i) == 0)
+    }
+
+    /// A link came up or went down. What waits for one that is down goes to one that is up.
+    pub(super) fn set_up(&mut self, connection: usize, up: bool) {
+        self.lines[connection].up = up;
+        let stranded: Vec<usize> = (0..self.lines.len()).filter(|i| !self.lines[*i].up && self.lines[*i].queue.len() > 0).collect();
+        if self.lines.iter().any(|l| l.up) {
+            for line in stranded {
+                for job in self.lines[line].queue.drain(|_| true) {
+                    self.route(job);
+                }
+            }
+        }
+    }
+
+    /// The next job for a connection's link.
+    pub(super) fn pull(&mut self, connection: usize, otp_only: bool) -> Option<Box<Job>> {
+        let job = self.lines[connection].queue.pull(otp_only)?;
+        self.in_flight.insert(job.message.id);
+        Some(job)
+    }
+
+    /// A pulled job comes back unsent.
+    pub(super) fn put_back(&mut self, connection: usize, job: Box<Job>) {
+        self.in_flight.remove(&job.message.id);
+        if self.lines[connection].up {
+            self.lines[connection].queue.put_back(job);
+        } else {
+            self.route(job);
+        }
+    }
+
+    /// A pulled job goes to another connection.
+    pub(super) fn fail_over(&mut self, job: Box<Job>) {
+        self.in_flight.remove(&job.message.id);
+        self.route(job);
+    }
+
+    /// A pulled job is offered again on the same connection at `at` (monotonic milliseconds).
+    pub(super) fn delay(&mut self, connection: usize, job: Box<Job>, at: u64) {
+        self.in_flight.remove(&job.message.id);
+        self.order += 1;
+        self.delayed.push(Delayed { at, order: self.order, connection, job });
+    }
+
+    /// Offers what has waited long enough. Whether anything was.
+    pub(super) fn wake(&mut self, now: u64) -> bool {
+        let mut any = false;
+        while self.delayed.peek().is_some_and(|d| d.at <= now) {
+            let Some(d) = self.delayed.pop() else { break };
+            if self.lines[d.connection].up { self.lines[d.connection].queue.put_back(d.job) } else { self.route(d.job) }
+            any = true;
+        }
+        any
+    }
+
+    /// A job's stay in memory ended with a commit. Whether its (account, lane) has more in the store to bring in now.
+    pub(super) fn leave(&mut self, job: &Job) -> bool {
+        let id = job.message.id;
+        self.in_flight.remove(&id);
+        self.from_due.remove(&id);
+        let key = (id.account(), job.message.lane);
+        self.total = self.total.saturating_sub(1);
+        let mut used = 0;
+        if let Some(count) = self.counts.get_mut(&key) {
+            *count -= 1;
+            used = *count;
+            if used == 0 {
+                self.counts.remove(&key);
+            }
+        }
+        if let Some(span) = job.span {
+            self.done(span, 1);
+        }
+        used <= self.window / 2 && self.backlog.contains_key(&key)
+    }
+
+    fn done(&mut self, span: SpanKey, count: u32) {
+        let Some(entry) = self.spans.get_mut(&span) else { return };
+        entry.done += count;
+        if entry.done >= entry.total && entry.fed >= entry.total {
+            self.spans.remove(&span);
+            self.finished.push(span);
+        }
+    }
+
+    /// What to read next for each (account, lane) that has room for at least half a window.
+    pub(super) fn hungry(&mut self) -> Vec<((AccountNo, Lane), Unfed)> {
+        let keys: Vec<(AccountNo, Lane)> = self.backlog.keys().copied().collect();
+        let mut out = Vec::new();
+        for key in keys {
+            let room = self.room(key).min(self.window);
+            if room * 2 < self.window && key.1 != Lane::Otp {
+                continue;
+            }
+            let Some(span) = self.backlog.get(&key).and_then(|b| b.front()).copied() else { continue };
+            let Some(entry) = self.spans.get(&span) else { continue };
+            let to = entry.total.min(entry.fed + u32::try_from(room).unwrap_or(u32::MAX));
+            out.push((key, Unfed { span, from: entry.fed, to }));
+        }
+        out
+    }
+
+    /// What was read of a span enters memory. Those of the range that are not among `jobs` were no longer queued.
+    pub(super) fn feed(&mut self, key: (AccountNo, Lane), unfed: Unfed, jobs: Vec<Box<Job>>) {
+        let Some(entry) = self.spans.get_mut(&unfed.span) else { return };
+        entry.fed = unfed.to;
+        let whole = entry.fed >= entry.total;
+        if whole && let Some(backlog) = self.backlog.get_mut(&key) {
+            backlog.pop_front();
+            if backlog.is_empty() {
+                self.backlog.remove(&key);
+            }
+        }
+        let mut missing = unfed.to - unfed.from;
+        for job in jobs {
+            if self.withdrawn.remove(&job.message.id).is_none() {
+                missing -= 1;
+                self.enter(job);
+            }
+        }
+        self.done(unfed.span, missing);
+    }
+
+    /// A message with a due row enters memory, unless it is here or was withdrawn.
+    pub(super) fn feed_due(&mut self, job: Box<Job>) -> bool {
+        let id = job.message.id;
+        if self.withdrawn.contains_key(&id) || !self.from_due.insert(id) {
+            return false;
+        }
+        self.enter(job);
+        true
+    }
+
+    /// How many more messages with due rows may come in.
+    pub(super) fn due_room(&self) -> usize {
+        (self.window * 10).saturating_sub(self.from_due.len()).min(self.memory_max.saturating_sub(self.total))
+    }
+
+    /// Finds a message that is to end. If a link or the store has it, a feed under way will not bring it in before `until`.
+    pub(super) fn withdraw(&mut self, id: MessageId, until: u64) -> Whereabouts {
+        if self.in_flight.contains(&id) {
+            return Whereabouts::InFlight;
+        }
+        if let Some(job) = self.lines.iter_mut().find_map(|l| l.queue.remove(id)) {
+            return Whereabouts::Taken(job);
+        }
+        if self.delayed.iter().any(|d| d.job.message.id == id) {
+            let (mut found, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.delayed).into_iter().partition(|d| d.job.message.id == id);
+            self.delayed = kept.into();
+            if let Some(delayed) = found.pop() {
+                return Whereabouts::Taken(delayed.job);
+            }
+        }
+        self.withdrawn.insert(id, until);
+        Whereabouts::Elsewhere
+    }
+
+    /// Forgets withdrawals that no feed can still be carrying.
+    pub(super) fn forget_withdrawn(&mut self, now: u64) {
+        self.withdrawn.retain(|_, until| *until > now);
+    }
+
+    /// Takes out what its validity has ended for (Unix milliseconds).
+    pub(super) fn expired(&mut self, now_ms: i64) -> Vec<Box<Job>> {
+        self.lines.iter_mut().flat_map(|l| l.queue.drain(|j| j.message.expires_at <= now_ms)).collect()
+    }
+
+    /// Someone waits for a one-time code's fate.
+    pub(super) fn wait_for(&mut self, id: MessageId, waiter: oneshot::Sender<OtpAnswer>) {
+        self.waiters.insert(id, waiter);
+    }
+
+    /// Whether anyone waits for any.
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Tells the one who waits, if there is one.
+    pub(super) fn answer(&mut self, id: MessageId, answer: OtpAnswer) {
+        if let Some(waiter) = self.waiters.remove(&id) {
+            // The client may have hung up meanwhile; the message's row tells what happened.
+            let _ = waiter.send(answer);
+        }
+    }
+
+    /// One-time codes whose deadline is past and that are not decided.
+    pub(super) fn overdue(&mut self, now: u64) -> Vec<MessageId> {
+        let mut out = Vec::new();
+        while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop();
+            let waiting = self.waiters.contains_key(&id) || self.in_flight.contains(&id);
+            let queued = || self.lines.iter().any(|l| l.queue.len_of(Lane::Otp) > 0) || !self.delayed.is_empty();
+            if waiting || queued() {
+                out.push(id);
+            }
+        }
+        out
+    }
+}

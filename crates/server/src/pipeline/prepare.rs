@@ -1,0 +1,457 @@
+//! From what a caller wrote to what the store takes: numbers parsed, text planned, everything priced; or every mistake at once.
+//!
+//! Pure: the instant and the randomness are handed in. `content` checks what all recipients share, once; `recipient` and
+//! `Content::message` are what a batch does for each of its numbers.
+
+mod references;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use carillon_domain::account::{OtpSuccess, Settings};
+use carillon_domain::encoding::{self, EncodingError, Language, Options, Plan};
+use carillon_domain::id::AccountNo;
+use carillon_domain::message::{Category, Flags, Lane};
+use carillon_domain::phone::{Country, Phone, PhoneError, Strictness};
+use carillon_domain::price::PriceBook;
+use carillon_domain::sender::Sender;
+use carillon_store::hot::{Extra, NewMessage};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+
+use crate::config;
+
+pub use references::References;
+
+/// Shortest and longest validity, seconds.
+const VALIDITY_S: std::ops::RangeInclusive<i64> = 60..=7 * 86_400;
+/// How far ahead a message may be scheduled, milliseconds.
+const SCHEDULE_AHEAD_MS: i64 = 366 * 86_400_000;
+/// How far back `scheduled_at` may lie and still mean "at once": clocks differ and requests wait. Milliseconds.
+const SCHEDULE_BACK_MS: i64 = 600_000;
+/// Lengths of what callers add, in characters; a URL's in bytes.
+const CLIENT_REF_MAX: usize = 64;
+const TAGS_MAX: usize = 10;
+const TAG_MAX: usize = 40;
+const CALLBACK_URL_MAX: usize = 512;
+/// Lengths of a one-time code that the caller made.
+const GIVEN_CODE: std::ops::RangeInclusive<usize> = 3..=32;
+/// Where the code goes in an OTP's text.
+const CODE_MARK: &str = "{code}";
+const OTP_TEXT: &str = "Your code is {code}";
+
+/// What is to be sent, as written; everything but to whom.
+#[derive(Clone, Debug, Default)]
+pub struct Draft<'a> {
+    /// What it is to be from.
+    pub from: Option<&'a str>,
+    /// The text.
+    pub text: Option<&'a str>,
+    /// Or octets, as base64.
+    pub data: Option<&'a str>,
+    /// Whether it is a one-time code.
+    pub otp: bool,
+    /// A code the caller made.
+    pub otp_code: Option<&'a str>,
+    /// Whether it pays to overtake.
+    pub express: bool,
+    /// Whether it is shown at once and not kept.
+    pub flash: bool,
+    /// `transactional` or `promotional`.
+    pub category: Option<&'a str>,
+    /// A language whose GSM-7 tables may be used.
+    pub language: Option<&'a str>,
+    /// Instead of the account's setting.
+    pub transliterate: Option<bool>,
+    /// How long it is tried, seconds.
+    pub validity_s: Option<i64>,
+    /// When it is to be sent, RFC 3339.
+    pub scheduled_at: Option<&'a str>,
+    /// The caller's own name for it.
+    pub client_ref: Option<&'a str>,
+    /// The caller's labels.
+    pub tags: Vec<&'a str>,
+    /// Where its events go.
+    pub callback_url: Option<&'a str>,
+    /// Whether it is one of many (the lane).
+    pub bulk: bool,
+}
+
+/// What a draft is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Who sends.
+    pub account: AccountNo,
+    /// How the account's messages are taken.
+    pub settings: &'a Settings,
+    /// What parts cost.
+    pub prices: &'a PriceBook,
+    /// How one-time codes are made, and their deadline.
+    pub otp: &'a config::Otp,
+    /// Keys `phone_tag`.
+    pub phone_key: &'a [u8; 16],
+    /// References of concatenation.
+    pub references: &'a References,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// One thing that is wrong with a draft.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mistake {
+    /// The field, as the API names it.
+    pub field: &'static str,
+    /// Which element, of a list.
+    pub index: Option<usize>,
+    /// A code of the API's registry (a test there compares).
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub detail: Cow<'static, str>,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+}
+
+impl Mistake {
+    /// At a field as a whole.
+    pub fn new(field: &'static str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Mistake {
+        Mistake { field, index: None, code, detail: detail.into(), suggestion: None }
+    }
+
+    /// A number that was refused; with its place, in a list.
+    pub fn phone(e: PhoneError, index: Option<usize>) -> Mistake {
+        let detail = match &e.suggestion {
+            Some(number) => format!("{}; did you mean {number}?", e.reason).into(),
+            None => Cow::from(e.reason.to_string()),
+        };
+        Mistake { field: "to", index, code: e.reason.code(), detail, suggestion: e.suggestion }
+    }
+}
+
+/// A draft that was taken: what all its recipients share.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Priority class.
+    pub lane: Lane,
+    /// What it is for.
+    pub category: Category,
+    /// Its properties.
+    pub flags: Flags,
+    /// How it is written and cut.
+    pub plan: Plan,
+    /// What it is from.
+    pub sender: Option<Arc<str>>,
+    /// Its text (of octets: base64).
+    pub body: Arc<str>,
+    /// The one-time code inside it.
+    pub otp_code: Option<Arc<str>>,
+    /// When it is to be sent, Unix milliseconds; `None` is at once.
+    pub due_at: Option<i64>,
+    /// When it is no longer worth sending, Unix milliseconds.
+    pub expires_at: i64,
+    /// The rare members.
+    pub extra: Option<Box<Extra>>,
+}
+
+impl Content {
+    /// The message to one recipient, priced.
+    pub fn message(&self, rules: &Rules<'_>, phone: Phone, index: u32, own_body: bool) -> NewMessage {
+        let phone_tag = phone.tag(rules.phone_key);
+        NewMessage {
+            index,
+            lane: self.lane,
+            category: self.category,
+            flags: self.flags,
+            encoding: self.plan.encoding.number(),
+            parts: self.plan.parts,
+            phone: phone.digits(),
+            phone_tag,
+            sender: self.sender.clone(),
+            body: self.body.clone(),
+            own_body,
+            otp_code: self.otp_code.clone(),
+            unit_price: rules.prices.part(rules.account, self.lane, phone.digits()),
+            reference: (self.plan.parts > 1).then(|| rules.references.next(phone_tag)),
+            due_at: self.due_at,
+            expires_at: self.expires_at,
+            extra: self.extra.clone(),
+        }
+    }
+}
+
+/// Reads one recipient by the account's settings.
+pub fn recipient(text: &str, settings: &Settings) -> Result<Phone, PhoneError> {
+    let strictness = if settings.lenient { Strictness::Lenient } else { Strictness::Strict };
+    let country = settings.default_country.as_deref().and_then(Country::parse);
+    Phone::parse(text, country, strictness).map(|parsed| parsed.phone)
+}
+
+/// Collects mistakes while the good fields go on.
+struct Judge(Vec<Mistake>);
+
+impl Judge {
+    fn refuse(&mut self, field: &'static str, code: &'static str, detail: impl Into<Cow<'static, str>>) {
+        self.0.push(Mistake::new(field, code, detail));
+    }
+
+    /// The value, or `None` and a mistake.
+    fn take<T>(&mut self, result: Result<T, Mistake>) -> Option<T> {
+        result.map_err(|mistake| self.0.push(mistake)).ok()
+    }
+}
+
+/// Checks everything but the recipients. `below(n)` is a random number under `n`, every one as likely (it makes the one-time code).
+pub fn content(
+    draft: &Draft<'_>,
+    rules: &Rules<'_>,
+    below: &mut dyn FnMut(u32) -> u32,
+) -> Result<Content, Vec<Mistake>> {
+    let mut judge = Judge(Vec::new());
+    combinations(draft, &mut judge);
+    let sender = judge.take(sender(draft.from, rules.settings)).flatten();
+    let category = judge.take(category(draft)).unwrap_or(Category::Transactional);
+    let otp_code = if draft.otp { judge.take(otp_code(draft.otp_code, rules.otp, below)) } else { None };
+    let body = judge.take(body(draft, otp_code.as_deref()));
+    let options = judge.take(options(draft, rules.settings));
+    let plan = match (&body, &options) {
+        (Some(body), Some(options)) => judge.take(plan(draft, body, options)),
+        _ => None,
+    };
+    let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
+    let validity_ms = judge.take(validity(draft, rules));
+    let extra = extra(draft, &mut judge);
+    let (Some(body), Some(plan), Some(validity_ms), true) = (body, plan, validity_ms, judge.0.is_empty()) else {
+        return Err(judge.0);
+    };
+    let lane = match draft {
+        Draft { otp: true, .. } => Lane::Otp,
+        Draft { express: true, .. } => Lane::Express,
+        Draft { bulk: true, .. } => Lane::Bulk,
+        _ => Lane::Normal,
+    };
+    let flags = Flags::default()
+        .with(Flags::FLASH, draft.flash)
+        .with(Flags::EXPRESS, lane == Lane::Express)
+        .with(Flags::OTP, draft.otp)
+        .with(Flags::PAY_ON_ACCEPT, draft.otp && rules.settings.otp_success == OtpSuccess::Carrier)
+        .with(Flags::EVENTS, draft.callback_url.is_some())
+        .with(Flags::BINARY, draft.data.is_some())
+        .with(Flags::TRANSLITERATE, plan.replaced > 0);
+    Ok(Content {
+        lane,
+        category,
+        flags,
+        plan,
+        sender,
+        body: body.into(),
+        otp_code: otp_code.map(Arc::from),
+        due_at,
+        expires_at: due_at.unwrap_or(rules.now).saturating_add(validity_ms),
+        extra,
+    })
+}
+
+/// Fields that exclude one another. An OTP goes before express anyway, so `express` with it adds nothing and costs nothing.
+fn combinations(draft: &Draft<'_>, judge: &mut Judge) {
+    let rules = [
+        (draft.otp && draft.data.is_some(), "data", "a one-time code is text: leave `data` or `otp` out"),
+        (draft.otp && draft.scheduled_at.is_some(), "scheduled_at", "a one-time code is sent at once"),
+        (draft.otp && draft.validity_s.is_some(), "validity_s", "a one-time code has the server's deadline"),
+        (!draft.otp && draft.otp_code.is_some(), "otp_code", "only with `\"otp\": true`"),
+        (draft.data.is_some() && draft.text.is_some(), "data", "send `text` or `data`, not both"),
+        (draft.data.is_some() && draft.language.is_some(), "language", "octets have no language"),
+    ];
+    for (wrong, field, detail) in rules {
+        if wrong {
+            judge.refuse(field, "conflicting_fields", detail);
+        }
+    }
+}
+
+fn sender(from: Option<&str>, settings: &Settings) -> Result<Option<Arc<str>>, Mistake> {
+    let Some(text) = from.or(settings.default_sender.as_deref()) else { return Ok(None) };
+    match text.parse::<Sender>() {
+        Ok(sender) => Ok(Some(sender.as_str().into())),
+        Err(e) => Err(Mistake::new("from", e.code(), e.to_string())),
+    }
+}
+
+fn category(draft: &Draft<'_>) -> Result<Category, Mistake> {
+    match (draft.category, draft.otp) {
+        (None | Some("otp"), true) => Ok(Category::Otp),
+        (None | Some("transactional"), false) => Ok(Category::Transactional),
+        (Some("promotional"), false) => Ok(Category::Promotional),
+        (Some("transactional" | "promotional"), true) => {
+            Err(Mistake::new("category", "conflicting_fields", "a one-time code has the category `otp`"))
+        }
+        _ => Err(Mistake::new("category", "invalid_value", "`transactional` or `promotional`; `otp` comes with `\"otp\": true`")),
+    }
+}
+
+fn otp_code(given: Option<&str>, otp: &config::Otp, below: &mut dyn FnMut(u32) -> u32) -> Result<String, Mistake> {
+    let Some(code) = given else {
+        let alphabet = otp.alphabet.as_bytes();
+        let pick = |_| char::from(alphabet[below(alphabet.len() as u32) as usize]);
+        return Ok((0..otp.length).map(pick).collect());
+    };
+    if !GIVEN_CODE.contains(&code.chars().count()) || !code.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Mistake::new("otp_code", "invalid_value", "3 to 32 letters, digits and signs of ASCII, without spaces"));
+    }
+    Ok(code.to_owned())
+}
+
+/// The text with the code in it; or the octets as base64.
+fn body<'a>(draft: &Draft<'a>, code: Option<&str>) -> Result<Cow<'a, str>, Mistake> {
+    let text = match (draft.text, draft.data, draft.otp) {
+        (None, Some(data), _) => return Ok(Cow::Borrowed(data)),
+        (Some(text), _, _) => text,
+        (None, None, true) => OTP_TEXT,
+        (None, None, false) => return Err(Mistake::new("text", "missing_field", "add the text to send")),
+    };
+    if text.is_empty() {
+        return Err(Mistake::new("text", "too_short", "the text is empty"));
+    }
+    let Some(code) = code else { return Ok(Cow::Borrowed(text)) };
+    if text.contains(CODE_MARK) {
+        return Ok(Cow::Owned(text.replace(CODE_MARK, code)));
+    }
+    if draft.otp_code.is_some_and(|given| text.contains(given)) {
+        return Ok(Cow::Borrowed(text));
+    }
+    Err(Mistake::new("text", "otp_code_missing", "write {code} where the code belongs, or leave `text` out"))
+}
+
+fn options(draft: &Draft<'_>, settings: &Settings) -> Result<Options, Mistake> {
+    let known = |name: &str| Language::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(name)).ok();
+    let language = match draft.language {
+        None => None,
+        Some(name) => Some(known(name).ok_or_else(|| {
+            Mistake::new(
+                "language",
+                "invalid_value",
+                "one of turkish, spanish, portuguese, bengali, gujarati, hindi, kannada, malayalam, oriya, punjabi, tamil, telugu, urdu",
+            )
+        })?),
+    };
+    Ok(Options {
+        parts_max: settings.parts_max.max(1),
+        transliterate: draft.transliterate.unwrap_or(settings.transliterate),
+        language,
+    })
+}
+
+fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistake> {
+    let field = if draft.data.is_some() { "data" } else { "text" };
+    let planned = if draft.data.is_some() {
+        let octets = STANDARD.decode(body).map_err(|_| {
+            Mistake::new("data", "invalid_value", "octets as base64 with padding (RFC 4648 §4), for example 3q2+7w==")
+        })?;
+        if octets.is_empty() {
+            return Err(Mistake::new("data", "too_short", "there are no octets"));
+        }
+        encoding::plan_binary(octets.len(), options)
+    } else {
+        encoding::plan(body, options)
+    };
+    planned.map_err(|e| match e {
+        EncodingError::TooLong { parts, parts_max } => Mistake::new(
+            field,
+            "too_long",
+            format!("this makes {parts} parts, more than the {parts_max} your account allows: shorten it, or raise the setting `parts_max`"),
+        ),
+        EncodingError::NotInAlphabet(_) => Mistake::new(field, "invalid_value", e.to_string()),
+    })
+}
+
+fn instant(field: &'static str, text: &str) -> Result<i64, Mistake> {
+    let at: Result<jiff::Timestamp, _> = text.parse();
+    at.map(jiff::Timestamp::as_millisecond)
+        .map_err(|_| Mistake::new(field, "invalid_value", "an RFC 3339 instant with its offset, such as 2027-01-31T08:00:00+01:00"))
+}
+
+/// The time to send; `None` is at once.
+fn scheduled(text: Option<&str>, now: i64) -> Result<Option<i64>, Mistake> {
+    let Some(text) = text else { return Ok(None) };
+    let at = instant("scheduled_at", text)?;
+    if at < now - SCHEDULE_BACK_MS {
+        return Err(Mistake::new("scheduled_at", "invalid_value", "this instant is past: check its offset from UTC"));
+    }
+    if at > now + SCHEDULE_AHEAD_MS {
+        return Err(Mistake::new("scheduled_at", "invalid_value", "at most one year ahead"));
+    }
+    Ok((at > now).then_some(at))
+}
+
+fn validity(draft: &Draft<'_>, rules: &Rules<'_>) -> Result<i64, Mistake> {
+    if draft.otp {
+        return Ok(i64::try_from(rules.otp.deadline_ms).expect("at most a minute: checked at start"));
+    }
+    match draft.validity_s {
+        None => Ok(i64::from(rules.settings.validity_s) * 1_000),
+        Some(seconds) if VALIDITY_S.contains(&seconds) => Ok(seconds * 1_000),
+        Some(_) => Err(Mistake::new("validity_s", "invalid_value", "60 to 604800 seconds (a week)")),
+    }
+}
+
+fn extra(draft: &Draft<'_>, judge: &mut Judge) -> Option<Box<Extra>> {
+    if draft.client_ref.is_none() && draft.tags.is_empty() && draft.callback_url.is_none() {
+        return None;
+    }
+    if let Some(text) = draft.client_ref
+        && let Err(detail) = label(text, CLIENT_REF_MAX)
+    {
+        judge.refuse("client_ref", detail.0, detail.1);
+    }
+    if draft.tags.len() > TAGS_MAX {
+        judge.refuse("tags", "too_long", "at most 10 tags");
+    }
+    for (i, tag) in draft.tags.iter().enumerate() {
+        if let Err((code, detail)) = label(tag, TAG_MAX) {
+            judge.0.push(Mistake { index: Some(i), ..Mistake::new("tags", code, detail) });
+        }
+    }
+    if let Some(url) = draft.callback_url
+        && let Err(detail) = callback_url(url)
+    {
+        judge.refuse("callback_url", "invalid_value", detail);
+    }
+    Some(Box::new(Extra {
+        client_ref: draft.client_ref.map(str::to_owned),
+        tags: (!draft.tags.is_empty()).then(|| serde_json::to_string(&draft.tags).expect("texts are JSON")),
+        callback_url: draft.callback_url.map(str::to_owned),
+    }))
+}
+
+/// A name of the caller's: 1 to `max` characters that can be seen.
+fn label(text: &str, max: usize) -> Result<(), (&'static str, String)> {
+    if text.is_empty() {
+        return Err(("too_short", "it is empty".into()));
+    }
+    if text.chars().count() > max {
+        return Err(("too_long", format!("at most {max} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(("invalid_value", "no control characters".into()));
+    }
+    Ok(())
+}
+
+/// Whether events could go there; where it may lead is checked when they do.
+fn callback_url(text: &str) -> Result<(), &'static str> {
+    if text.len() > CALLBACK_URL_MAX {
+        return Err("at most 512 bytes");
+    }
+    let uri: axum::http::Uri = text.parse().map_err(|_| "not a URL: send one such as https://example.com/sms")?;
+    let host = uri.authority().map_or("", |a| a.host());
+    if !matches!(uri.scheme_str(), Some("https" | "http")) || host.is_empty() {
+        return Err("a URL with https:// or http:// and a host");
+    }
+    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err("no user name or password in the URL");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

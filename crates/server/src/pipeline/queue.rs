@@ -1,0 +1,286 @@
+//! The fair queue of one connection, in memory: lanes by share, accounts within a lane by deficit round robin, counted in parts.
+//!
+//! Pure: no clock, no locks. OTP is strict; express : normal : bulk share 16 : 4 : 1 (DESIGN §4). A connection pulls the next message
+//! when it has a slot and a token; nothing is buffered behind the queue.
+
+use std::collections::VecDeque;
+
+use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::message::Lane;
+use carillon_store::hot::{QueuedMessage, SpanKey};
+use rustc_hash::FxHashMap;
+
+/// A message on its way, with what only this process knows of it.
+#[derive(Debug)]
+pub struct Job {
+    /// What is to be sent.
+    pub message: QueuedMessage,
+    /// The span it was accepted in; `None` if it has a due row of its own.
+    pub span: Option<SpanKey>,
+    /// Weight of its account's tier.
+    pub weight: u32,
+    /// Connections that refused it, one bit each.
+    pub tried: u64,
+    /// Times a carrier asked for less when it was offered.
+    pub throttled: u32,
+    /// No submit starts after this (monotonic milliseconds); OTP only.
+    pub deadline: Option<u64>,
+}
+
+impl Job {
+    /// Parts not handed over yet: what it costs in rate and shares.
+    pub fn cost(&self) -> i64 {
+        use carillon_domain::message::PartState;
+        self.message.parts.as_slice().iter().filter(|p| **p == PartState::Pending).count().max(1) as i64
+    }
+}
+
+/// What an account has waiting in one lane.
+#[derive(Debug, Default)]
+struct Turn {
+    jobs: VecDeque<Box<Job>>,
+    deficit: i64,
+}
+
+/// One lane: accounts take turns.
+#[derive(Debug, Default)]
+struct LaneQueue {
+    turns: FxHashMap<AccountNo, Turn>,
+    ring: VecDeque<AccountNo>,
+    /// What the lane may still take before the others have had their share.
+    credit: i64,
+    len: usize,
+}
+
+/// Shares of the lanes but OTP, which is strict.
+const SHARES: [i64; 4] = [0, 16, 4, 1];
+
+/// A weight of one earns this many parts a turn.
+const QUANTUM: i64 = 4;
+
+impl LaneQueue {
+    fn push(&mut self, job: Box<Job>, front: bool) {
+        let account = job.message.id.account();
+        let turn = self.turns.entry(account).or_default();
+        if turn.jobs.is_empty() {
+            self.ring.push_back(account);
+        }
+        if front {
+            turn.jobs.push_front(job);
+        } else {
+            turn.jobs.push_back(job);
+        }
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Box<Job>> {
+        loop {
+            let account = *self.ring.front()?;
+            let turn = self.turns.get_mut(&account).expect("an account in the ring has a turn");
+            let (cost, weight) = turn.jobs.front().map(|j| (j.cost(), i64::from(j.weight))).expect("a turn in the ring is not empty");
+            if turn.deficit < cost {
+                // Its turn is over; it earns for the next one.
+                turn.deficit += weight.max(1) * QUANTUM;
+                self.ring.rotate_left(1);
+                continue;
+            }
+            turn.deficit -= cost;
+            let job = turn.jobs.pop_front();
+            if turn.jobs.is_empty() {
+                self.turns.remove(&account);
+                self.ring.pop_front();
+            }
+            self.len -= 1;
+            return job;
+        }
+    }
+
+    fn take(&mut self, wanted: impl Fn(&Job) -> bool, account: Option<AccountNo>, out: &mut Vec<Box<Job>>) {
+        let accounts: Vec<AccountNo> = account.map_or_else(|| self.ring.iter().copied().collect(), |a| vec![a]);
+        for account in accounts {
+            let Some(turn) = self.turns.get_mut(&account) else { continue };
+            if !turn.jobs.iter().any(|j| wanted(j)) {
+                continue;
+            }
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut turn.jobs).into_iter().partition(|j| wanted(j));
+            self.len -= gone.len();
+            out.extend(gone);
+            turn.jobs = kept;
+            if turn.jobs.is_empty() {
+                self.turns.remove(&account);
+                self.ring.retain(|a| *a != account);
+            }
+        }
+    }
+}
+
+/// The queue of one connection.
+#[derive(Debug, Default)]
+pub struct Queue {
+    lanes: [LaneQueue; 4],
+}
+
+impl Queue {
+    /// Takes a job in, behind its account's others.
+    pub fn push(&mut self, job: Box<Job>) {
+        self.lanes[job.message.lane as usize].push(job, false);
+    }
+
+    /// Puts a job back that was pulled and not sent, before its account's others.
+    pub fn put_back(&mut self, job: Box<Job>) {
+        self.lanes[job.message.lane as usize].push(job, true);
+    }
+
+    /// How many wait in all.
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(|l| l.len).sum()
+    }
+
+    /// How many wait in a lane.
+    pub fn len_of(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].len
+    }
+
+    /// The next message: OTP first; of the others only if `otp_only` is false, by their shares.
+    pub fn pull(&mut self, otp_only: bool) -> Option<Box<Job>> {
+        if let Some(job) = self.lanes[Lane::Otp as usize].pop() {
+            return Some(job);
+        }
+        if otp_only {
+            return None;
+        }
+        loop {
+            let mut waiting = false;
+            for lane in [Lane::Express, Lane::Normal, Lane::Bulk] {
+                let queue = &mut self.lanes[lane as usize];
+                if queue.len == 0 {
+                    queue.credit = 0;
+                    continue;
+                }
+                waiting = true;
+                if queue.credit > 0 {
+                    let job = queue.pop()?;
+                    queue.credit -= job.cost();
+                    return Some(job);
+                }
+            }
+            if !waiting {
+                return None;
+            }
+            for (queue, share) in self.lanes.iter_mut().zip(SHARES) {
+                if queue.len > 0 {
+                    queue.credit += share;
+                }
+            }
+        }
+    }
+
+    /// Takes one message out wherever it stands.
+    pub fn remove(&mut self, id: MessageId) -> Option<Box<Job>> {
+        let mut out = Vec::new();
+        for lane in &mut self.lanes {
+            lane.take(|j| j.message.id == id, Some(id.account()), &mut out);
+        }
+        out.pop()
+    }
+
+    /// Takes out all that `wanted` says.
+    pub fn drain(&mut self, wanted: impl Fn(&Job) -> bool) -> Vec<Box<Job>> {
+        let mut out = Vec::new();
+        for lane in &mut self.lanes {
+            lane.take(&wanted, None, &mut out);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use carillon_domain::message::{Flags, Parts};
+
+    pub(crate) fn job(account: u32, lane: Lane, counter: u64, parts: u8, weight: u32) -> Box<Job> {
+        let message = QueuedMessage {
+            id: MessageId::new(1, counter, AccountNo(account)),
+            lane,
+            flags: Flags::default(),
+            encoding: 0,
+            parts: Parts::pending(parts),
+            phone: 4_915_112_345_678,
+            phone_tag: 1,
+            sender: None,
+            body: "x".into(),
+            reference: None,
+            attempts: 0,
+            expires_at: i64::MAX,
+        };
+        Box::new(Job { message, span: None, weight, tried: 0, throttled: 0, deadline: None })
+    }
+
+    fn pulled(queue: &mut Queue, count: usize) -> Vec<Box<Job>> {
+        (0..count).map_while(|_| queue.pull(false)).collect()
+    }
+
+    #[test]
+    fn lanes_share_sixteen_to_four_to_one_and_otp_is_strict() {
+        let mut queue = Queue::default();
+        for i in 0..1_000 {
+            for lane in [Lane::Bulk, Lane::Normal, Lane::Express] {
+                queue.push(job(1, lane, i, 1, 1));
+            }
+        }
+        queue.push(job(1, Lane::Otp, 5_000, 1, 1));
+        assert!(queue.pull(true).is_some_and(|j| j.message.lane == Lane::Otp));
+        assert!(queue.pull(true).is_none());
+        let got = pulled(&mut queue, 210);
+        let of = |lane| got.iter().filter(|j| j.message.lane == lane).count();
+        assert_eq!((of(Lane::Express), of(Lane::Normal), of(Lane::Bulk)), (160, 40, 10));
+    }
+
+    #[test]
+    fn an_express_message_overtakes_a_waiting_multitude() {
+        let mut queue = Queue::default();
+        for i in 0..100_000 {
+            queue.push(job(1, Lane::Bulk, i, 1, 1));
+        }
+        pulled(&mut queue, 10);
+        queue.push(job(1, Lane::Express, 0, 1, 1));
+        let place = (0..).find(|_| queue.pull(false).is_some_and(|j| j.message.lane == Lane::Express));
+        assert!(place < Some(2), "{place:?}");
+    }
+
+    #[test]
+    fn accounts_share_by_weight_in_parts_and_keep_their_own_order() {
+        let mut queue = Queue::default();
+        for i in 0..3_000 {
+            queue.push(job(1, Lane::Normal, i, 1, 1));
+            queue.push(job(2, Lane::Normal, i, 3, 1));
+            queue.push(job(3, Lane::Normal, i, 1, 8));
+        }
+        let got = pulled(&mut queue, 2_000);
+        let parts = |no| got.iter().filter(|j| j.message.id.account() == AccountNo(no)).map(|j| j.cost()).sum::<i64>();
+        let (one, two, three) = (parts(1) as f64, parts(2) as f64, parts(3) as f64);
+        assert!((one / two - 1.0).abs() < 0.1 && (three / one - 8.0).abs() < 0.5, "{one} {two} {three}");
+        for no in 1..=3 {
+            let ids: Vec<_> = got.iter().filter(|j| j.message.id.account() == AccountNo(no)).map(|j| j.message.id).collect();
+            assert!(ids.is_sorted());
+        }
+    }
+
+    #[test]
+    fn one_message_is_taken_out_wherever_it_stands() {
+        let mut queue = Queue::default();
+        for i in 0..10 {
+            queue.push(job(1, Lane::Normal, i, 1, 1));
+        }
+        let id = MessageId::new(1, 4, AccountNo(1));
+        assert!(queue.remove(id).is_some_and(|j| j.message.id == id));
+        assert!(queue.remove(id).is_none());
+        assert_eq!(queue.drain(|j| j.message.id > id).len(), 5);
+        assert_eq!((queue.len(), pulled(&mut queue, 99).len()), (4, 4));
+        let back = job(1, Lane::Normal, 50, 1, 1);
+        queue.push(job(1, Lane::Normal, 60, 1, 1));
+        queue.put_back(back);
+        assert_eq!(queue.pull(false).map(|j| j.message.id), Some(MessageId::new(1, 50, AccountNo(1))));
+    }
+}

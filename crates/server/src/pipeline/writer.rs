@@ -1,0 +1,245 @@
+//! The one thread that commits: it takes what has arrived while its last commit ran, requests and outcomes in turn, and after each commit
+//! carries out what follows. No timer: batches form by themselves, the larger the busier it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use carillon_domain::message::State;
+use carillon_smpp::{ReplyTo, Session};
+use carillon_store::StoreError;
+use carillon_store::hot::{Hot, IntakeRequest, PartResult, SettleItem, Settled, SpanKey, Verdict};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::queue::Job;
+use super::{OtpAnswer, Pipeline, SubmitError};
+
+/// A request waiting for a commit.
+pub(super) struct IntakeEntry {
+    pub(super) request: IntakeRequest,
+    pub(super) reply: oneshot::Sender<Result<Verdict, SubmitError>>,
+    pub(super) otp: Option<oneshot::Sender<OtpAnswer>>,
+}
+
+/// An outcome waiting for a commit, and what follows it.
+pub(super) struct SettleEntry {
+    pub(super) item: SettleItem,
+    pub(super) then: Then,
+}
+
+/// What follows the commit of an item.
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// A submitted part is no longer in doubt; its job leaves memory, if this was the last of it.
+    Answered { connection: usize, parts: i64, job: Option<Box<Job>> },
+    /// A message ended in memory; someone may wait to hear it.
+    Ended { job: Option<Box<Job>>, reply: Option<oneshot::Sender<Settled>> },
+    /// A receipt can be acknowledged.
+    Acknowledge(Option<(Session, ReplyTo)>),
+}
+
+#[derive(Default)]
+struct Waiting {
+    intake: VecDeque<IntakeEntry>,
+    settle: VecDeque<SettleEntry>,
+    stopped: bool,
+}
+
+/// What waits for the writer.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+impl Inbox {
+    pub(super) fn push_intake(&self, entry: IntakeEntry, max: usize) -> Result<(), SubmitError> {
+        let mut waiting = self.waiting.lock();
+        if waiting.stopped {
+            return Err(SubmitError::Unavailable("the server is stopping".into()));
+        }
+        if waiting.intake.len() >= max {
+            return Err(SubmitError::Busy);
+        }
+        waiting.intake.push_back(entry);
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn push_settle(&self, entries: impl IntoIterator<Item = SettleEntry>) {
+        let mut waiting = self.waiting.lock();
+        waiting.settle.extend(entries);
+        let any = !waiting.settle.is_empty();
+        drop(waiting);
+        if any {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// What has arrived, up to about `max` messages of each sort; waits a moment if there is nothing. `None` once stopped and empty.
+    fn take(&self, max: usize, stopping: bool) -> Option<(Vec<IntakeEntry>, Vec<SettleEntry>)> {
+        let mut waiting = self.waiting.lock();
+        if waiting.intake.is_empty() && waiting.settle.is_empty() {
+            if stopping {
+                waiting.stopped = true;
+                return None;
+            }
+            self.arrived.wait_for(&mut waiting, Duration::from_millis(100));
+        }
+        let mut messages = 0;
+        let mut count = 0;
+        for entry in &waiting.intake {
+            if messages >= max {
+                break;
+            }
+            messages += entry.request.messages.len().max(1);
+            count += 1;
+        }
+        let intake = waiting.intake.drain(..count).collect();
+        let count = waiting.settle.len().min(max);
+        let settle = waiting.settle.drain(..count).collect();
+        Some((intake, settle))
+    }
+}
+
+/// See the module.
+pub(super) struct Writer {
+    pipeline: Pipeline,
+    hot: Hot,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Writer {
+    pub(super) fn spawn(pipeline: Pipeline, hot: Hot) -> std::thread::JoinHandle<()> {
+        let writer = Writer { pipeline, hot, runtime: tokio::runtime::Handle::current() };
+        std::thread::Builder::new().name("writer".into()).spawn(move || writer.run()).expect("the system can start one more thread")
+    }
+
+    fn run(mut self) {
+        let max = self.pipeline.0.config.commit_max;
+        loop {
+            let stopping = self.pipeline.0.drained.load(std::sync::atomic::Ordering::Acquire);
+            let Some((intake, settle)) = self.pipeline.0.inbox.take(max, stopping) else { break };
+            let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
+            if !settle.is_empty() || !spans.is_empty() {
+                let (items, thens) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
+                self.settle(items, thens, &spans);
+            }
+            if !intake.is_empty() {
+                self.intake(intake);
+            }
+        }
+    }
+
+    fn intake(&mut self, entries: Vec<IntakeEntry>) {
+        let mut replies = Vec::with_capacity(entries.len());
+        let mut requests = Vec::with_capacity(entries.len());
+        for IntakeEntry { request, reply, otp } in entries {
+            requests.push(request);
+            replies.push((reply, otp));
+        }
+        let now = self.pipeline.0.clock.now_ms();
+        let done = self.runtime.block_on(self.hot.commit_intake(&requests, now));
+        let mut entries: Vec<IntakeEntry> =
+            requests.into_iter().zip(replies).map(|(request, (reply, otp))| IntakeEntry { request, reply, otp }).collect();
+        match done {
+            Ok(verdicts) => self.pipeline.after_intake(entries, verdicts),
+            Err(StoreError::Unavailable(why)) => {
+                tracing::error!(error = %why, "the database does not take messages: {why}");
+                for entry in entries {
+                    let _ = entry.reply.send(Err(SubmitError::Unavailable(why.clone())));
+                }
+            }
+            Err(error) if entries.len() == 1 => {
+                tracing::error!(%error, "a request could not be stored and was refused: {error}");
+                metrics::counter!("carillon_poisoned_total", "stage" => "intake").increment(1);
+                for entry in entries {
+                    let _ = entry.reply.send(Err(SubmitError::Poisoned));
+                }
+            }
+            Err(_) => {
+                // One of them is bad: it is found by halves, the others go through.
+                let second = entries.split_off(entries.len() / 2);
+                self.intake(entries);
+                self.intake(second);
+            }
+        }
+    }
+
+    fn settle(&mut self, mut items: Vec<SettleItem>, mut thens: Vec<Then>, spans: &[SpanKey]) {
+        loop {
+            let now = self.pipeline.0.clock.now_ms();
+            match self.runtime.block_on(self.hot.commit_settle(&items, spans, now)) {
+                Ok(results) => return self.pipeline.after_settle(&items, thens, results),
+                Err(StoreError::Unavailable(why)) => {
+                    // Outcomes are facts: they wait until they can be written. Links stop by themselves, as nothing leaves their doubt.
+                    tracing::error!(error = %why, "outcomes wait for the database: {why}");
+                    #[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do until the database is back")]
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(error) if items.len() <= 1 => {
+                    tracing::error!(%error, ?items, "an outcome could not be settled and was set aside: {error}");
+                    metrics::counter!("carillon_poisoned_total", "stage" => "settle").increment(1);
+                    let results = vec![Settled::default(); items.len()];
+                    return self.pipeline.after_settle(&items, thens, results);
+                }
+                Err(_) => {
+                    let half = items.len() / 2;
+                    let (items_2, thens_2) = (items.split_off(half), thens.split_off(half));
+                    self.settle(items, thens, spans);
+                    return self.settle(items_2, thens_2, &[]);
+                }
+            }
+        }
+    }
+}
+
+/// When a due row that an item wrote is due.
+pub(super) fn due_of(item: &SettleItem, now: i64) -> Option<i64> {
+    match item {
+        SettleItem::Outcome(o) => match o.result {
+            PartResult::Retry { due_at, .. } => Some(due_at),
+            _ => None,
+        },
+        SettleItem::Decide { resend: true, .. } => Some(now),
+        _ => None,
+    }
+}
+
+/// What a settle commit did, summed for the metrics.
+#[derive(Default)]
+pub(super) struct Counts {
+    states: [u64; 10],
+    captured: u64,
+    ignored: u64,
+    parked: u64,
+    retries: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, item: &SettleItem, result: &Settled) {
+        if let Some((before, after)) = result.states
+            && before != after
+        {
+            self.states[after as usize] += 1;
+        }
+        self.captured += u64::from(result.captured.0 > 0);
+        self.parked += u64::from(result.parked);
+        self.ignored += u64::from(result.id.is_some() && !result.changed);
+        self.retries += u64::from(due_of(item, 0).is_some());
+    }
+
+    pub(super) fn publish(self) {
+        for (state, count) in State::ALL.iter().zip(self.states) {
+            if count > 0 {
+                metrics::counter!("carillon_messages_total", "state" => state.as_str()).increment(count);
+            }
+        }
+        metrics::counter!("carillon_messages_captured_total").increment(self.captured);
+        metrics::counter!("carillon_events_ignored_total").increment(self.ignored);
+        metrics::counter!("carillon_receipts_parked_total").increment(self.parked);
+        metrics::counter!("carillon_retries_total").increment(self.retries);
+    }
+}

@@ -1,0 +1,195 @@
+//! What settle is told, and what it answers: carriers' answers, receipts, and decisions of ours.
+
+use std::sync::Arc;
+
+use carillon_domain::id::MessageId;
+use carillon_domain::message::State;
+use carillon_domain::money::Money;
+
+/// A span by its first message's id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SpanKey {
+    /// Id of its first message.
+    pub first: MessageId,
+}
+
+/// What became of one submit of one part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PartResult {
+    /// The carrier took it, under this id.
+    Accepted {
+        /// The carrier's id, normalised by the connection's rule.
+        carrier_id: String,
+        /// Whether receipts are to come.
+        receipts: bool,
+    },
+    /// No answer came; the policy decides at that time (Unix milliseconds).
+    Unknown {
+        /// When.
+        decide_at: i64,
+    },
+    /// Refused, and to be tried again on the same connection at that time.
+    Retry {
+        /// When, Unix milliseconds.
+        due_at: i64,
+        /// Number of the `ErrorCode`.
+        error: i16,
+        /// In the carrier's own words.
+        carrier_error: String,
+    },
+    /// Refused, and at once on its way to another connection.
+    FailOver {
+        /// Number of the `ErrorCode`.
+        error: i16,
+        /// In the carrier's own words.
+        carrier_error: String,
+    },
+    /// Refused for good.
+    Refused {
+        /// Number of the `ErrorCode`.
+        error: i16,
+        /// In the carrier's own words.
+        carrier_error: String,
+    },
+}
+
+/// One answer of a carrier, or its absence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Which message.
+    pub id: MessageId,
+    /// Index of the part.
+    pub part: u8,
+    /// Which try, from 1.
+    pub attempt: u8,
+    /// Number of the connection.
+    pub connection: i32,
+    /// Keyed hash of the number, for finding receipts.
+    pub phone_tag: i64,
+    /// What it was sent as, for finding receipts of unknown attempts.
+    pub sender: Option<Arc<str>>,
+    /// When the answer came (or was given up), Unix milliseconds.
+    pub at: i64,
+    /// What it was.
+    pub result: PartResult,
+}
+
+/// What a receipt says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReceiptKind {
+    /// On its way: noted nowhere.
+    Interim,
+    /// The handset has it.
+    Delivered,
+    /// It will not.
+    Failed {
+        /// Number of the `ErrorCode`.
+        error: i16,
+    },
+}
+
+/// A delivery report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Number of the connection it came by.
+    pub connection: i32,
+    /// The carrier's id, normalised by the connection's rule.
+    pub carrier_id: String,
+    /// Keyed hash of the number it names, if it names one that can be read.
+    pub phone_tag: Option<i64>,
+    /// The sender it names.
+    pub sender: Option<String>,
+    /// What it says.
+    pub kind: ReceiptKind,
+    /// In the carrier's own words.
+    pub carrier_error: Option<String>,
+    /// When it came, Unix milliseconds.
+    pub at: i64,
+}
+
+impl Outcome {
+    pub(crate) fn attempted(&self) -> Attempted {
+        Attempted {
+            connection: self.connection,
+            phone_tag: self.phone_tag,
+            id: self.id,
+            part: self.part,
+            attempt: self.attempt,
+        }
+    }
+}
+
+/// One thing to settle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SettleItem {
+    /// A carrier's answer.
+    Outcome(Outcome),
+    /// A delivery report.
+    Receipt(Receipt),
+    /// The message ends before its parts did: canceled, expired, past its deadline, without a route.
+    End {
+        /// Which.
+        id: MessageId,
+        /// The state it takes if nothing of it was taken.
+        state: State,
+        /// Number of the `ErrorCode`.
+        error: i16,
+        /// Whether parts of unknown outcome end too.
+        unknown_too: bool,
+    },
+    /// Its time came.
+    Due {
+        /// Which.
+        id: MessageId,
+    },
+    /// An attempt of unknown outcome is decided: try again (the message is queued once more), or give up.
+    Decide {
+        /// Which attempt.
+        attempt: Attempted,
+        /// Whether to try again.
+        resend: bool,
+        /// Number of the `ErrorCode` when given up.
+        error: i16,
+    },
+    /// No receipt came in all its time.
+    Close {
+        /// Which.
+        id: MessageId,
+    },
+}
+
+/// An attempt of unknown outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempted {
+    /// Number of the connection.
+    pub connection: i32,
+    /// Keyed hash of the number.
+    pub phone_tag: i64,
+    /// Which message.
+    pub id: MessageId,
+    /// Index of the part.
+    pub part: u8,
+    /// Which try.
+    pub attempt: u8,
+}
+
+/// What settling an item did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settled {
+    /// The message it concerned; `None` for a receipt that found none.
+    pub id: Option<MessageId>,
+    /// Its state before and after.
+    pub states: Option<(State, State)>,
+    /// Whether the item changed anything.
+    pub changed: bool,
+    /// Whether nothing more becomes of the message.
+    pub closed: bool,
+    /// Why it failed or is in doubt, after the item.
+    pub error: Option<i16>,
+    /// What was paid by it.
+    pub captured: Money,
+    /// What was returned by it.
+    pub released: Money,
+    /// Whether the receipt waits for its message.
+    pub parked: bool,
+}

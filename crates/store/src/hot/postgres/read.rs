@@ -1,0 +1,146 @@
+//! Reads what is due back from PostgreSQL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::message::{Flags, Lane, State};
+use sqlx::Row as _;
+use sqlx::postgres::{PgPool, PgRow};
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::hot::settle::parts_of;
+use crate::hot::{Attempted, DueSpan, QueuedMessage, SpanKey, open_phone, open_text};
+
+/// Reads what is due.
+pub struct Reader {
+    pool: PgPool,
+}
+
+impl Reader {
+    pub(crate) fn open(pool: &PgPool) -> Reader {
+        Reader { pool: pool.clone() }
+    }
+
+    pub(crate) async fn spans(&mut self) -> Result<Vec<DueSpan>, StoreError> {
+        let rows: Vec<(Uuid, i16, i32)> =
+            sqlx::query_as("SELECT first_id, lane, count FROM due_span ORDER BY first_id")
+                .fetch_all(&self.pool)
+                .await?;
+        let span = |(first, lane, count): (Uuid, i16, i32)| DueSpan {
+            key: SpanKey { first: MessageId(first) },
+            lane: Lane::from_number(lane).unwrap_or(Lane::Bulk),
+            count: count as u32,
+        };
+        Ok(rows.into_iter().map(span).collect())
+    }
+
+    pub(crate) async fn span_messages(
+        &mut self,
+        span: SpanKey,
+        from: u32,
+        to: u32,
+    ) -> Result<Vec<QueuedMessage>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let (first, last) = (span.first.nth(from), span.first.nth(to - 1));
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            queued_columns!(),
+            ", 0::bigint FROM message m
+             WHERE m.account_no = $1 AND m.id BETWEEN $2 AND $3 AND m.state = 1 AND m.due_at IS NULL ORDER BY m.id"
+        ))
+        .bind(first.account().as_i64())
+        .bind(first.0)
+        .bind(last.0)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(self.messages(rows).await?.into_iter().map(|(_, m)| m).collect())
+    }
+
+    pub(crate) async fn due_messages(
+        &mut self,
+        after: (i64, AccountNo, MessageId),
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, QueuedMessage)>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            queued_columns!(),
+            ", d.due_at FROM due_at d JOIN message m ON m.account_no = d.account_no AND m.id = d.message_id
+             WHERE (d.due_at, d.account_no, d.message_id) > ($1, $2, $3) AND d.due_at <= $4 AND m.state IN (0, 1)
+             ORDER BY d.due_at, d.account_no, d.message_id LIMIT $5"
+        ))
+        .bind(after.0)
+        .bind(after.1.as_i64())
+        .bind(after.2.0)
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        self.messages(rows).await
+    }
+
+    async fn messages(&self, rows: Vec<PgRow>) -> Result<Vec<(i64, QueuedMessage)>, StoreError> {
+        let mut bodies: HashMap<Uuid, Arc<str>> = HashMap::new();
+        let mut out = Vec::with_capacity(rows.len());
+        for r in rows {
+            let (own, batch): (Option<Vec<u8>>, Option<Uuid>) = (r.try_get(9)?, r.try_get(13)?);
+            let body = match (own, batch) {
+                (Some(own), _) => open_text(&own)?,
+                (None, Some(batch)) => match bodies.get(&batch) {
+                    Some(body) => body.clone(),
+                    None => {
+                        let sealed: Vec<u8> =
+                            sqlx::query_scalar("SELECT body FROM batch WHERE account_no = $1 AND id = $2")
+                                .bind(r.try_get::<i64, _>(16)?)
+                                .bind(batch)
+                                .fetch_one(&self.pool)
+                                .await?;
+                        bodies.entry(batch).or_insert(open_text(&sealed)?).clone()
+                    }
+                },
+                (None, None) => return Err(StoreError::Broken("a message has neither a body nor a batch".into())),
+            };
+            let state = State::from_number(r.try_get(14)?).unwrap_or(State::Queued);
+            let parts: Option<Vec<u8>> = r.try_get(5)?;
+            let message = QueuedMessage {
+                id: MessageId(r.try_get(0)?),
+                lane: Lane::from_number(r.try_get(1)?).unwrap_or(Lane::Bulk),
+                flags: Flags(r.try_get(2)?),
+                encoding: r.try_get(3)?,
+                parts: parts_of(r.try_get(4)?, parts.as_deref(), state, false, false),
+                phone: open_phone(&r.try_get::<Vec<u8>, _>(6)?)?,
+                phone_tag: r.try_get(7)?,
+                sender: r.try_get::<Option<String>, _>(8)?.map(Arc::from),
+                body,
+                reference: r.try_get::<Option<i32>, _>(10)?.map(|n| n as u16),
+                attempts: r.try_get::<i16, _>(11)?.clamp(0, 255) as u8,
+                expires_at: r.try_get(12)?,
+            };
+            out.push((r.try_get(17)?, message));
+        }
+        Ok(out)
+    }
+
+    pub(crate) async fn undecided(&mut self, until: i64, limit: u32) -> Result<Vec<Attempted>, StoreError> {
+        let rows: Vec<(i32, i64, Uuid, i16, i16)> = sqlx::query_as(
+            "SELECT connection_no, phone_tag, message_id, part, attempt FROM unknown_attempt
+             WHERE decide_at IS NOT NULL AND decide_at <= $1 ORDER BY decide_at LIMIT $2",
+        )
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        let attempted = |(connection, phone_tag, id, part, attempt): (i32, i64, Uuid, i16, i16)| Attempted {
+            connection,
+            phone_tag,
+            id: MessageId(id),
+            part: part as u8,
+            attempt: attempt as u8,
+        };
+        Ok(rows.into_iter().map(attempted).collect())
+    }
+}

@@ -1,0 +1,575 @@
+//! What settle decides, given what it read: pure, and the same for both databases.
+
+use std::collections::BTreeMap;
+
+use carillon_domain::error_code::ErrorCode;
+use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::message::{Event, Flags, PartState, Parts, Progress, State};
+use carillon_domain::money::Money;
+use rustc_hash::FxHashMap;
+use uuid::Uuid;
+
+use super::items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
+
+/// A message's changeable columns, as read.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) progress: Progress,
+    pub(crate) batch: Option<Uuid>,
+    pub(crate) attempts: i16,
+    pub(crate) connection: Option<i32>,
+    pub(crate) carrier_error: Option<String>,
+    pub(crate) due_at: Option<i64>,
+    pub(crate) sent_at: Option<i64>,
+    pub(crate) final_at: Option<i64>,
+    /// As read: what totals are corrected from.
+    pub(crate) before: (State, Money, Money),
+    pub(crate) dirty: bool,
+}
+
+impl Row {
+    /// Whether the message was tried again after that attempt, so that a no to it decides nothing. Attempts are counted per
+    /// message: of several parts, one may be at its first while another is at its second.
+    fn tried_again(&self, attempt: u8) -> bool {
+        matches!(self.progress.parts, Parts::One(_)) && i16::from(attempt) < self.attempts
+    }
+
+    fn part_is(&self, part: u8, state: PartState) -> bool {
+        self.progress.parts.as_slice().get(usize::from(part)) == Some(&state)
+    }
+}
+
+/// A connection and a carrier's id on it.
+pub(crate) type RefKey<'a> = (i32, &'a str);
+
+/// A carrier's id in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CarrierRef<'a> {
+    pub(crate) connection: i32,
+    pub(crate) carrier_id: &'a str,
+    pub(crate) id: MessageId,
+    pub(crate) part: u8,
+    pub(crate) attempt: u8,
+    pub(crate) phone_tag: i64,
+}
+
+/// A carrier's id and, if this commit brings it, its place in `refs_new`.
+pub(crate) struct OpenRef<'a> {
+    pub(crate) reference: CarrierRef<'a>,
+    pub(crate) fresh: Option<usize>,
+}
+
+/// A receipt waiting in the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Parked {
+    pub(crate) seq: Uuid,
+    pub(crate) receipt: Receipt,
+}
+
+/// An unknown attempt with what receipts are matched by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct OpenUnknown {
+    pub(crate) attempt: Attempted,
+    pub(crate) sender: Option<String>,
+    pub(crate) submitted_at: i64,
+}
+
+/// What was read before deciding.
+#[derive(Default)]
+pub(crate) struct Read<'a> {
+    pub(crate) rows: FxHashMap<MessageId, Row>,
+    pub(crate) refs: FxHashMap<RefKey<'a>, Vec<OpenRef<'a>>>,
+    pub(crate) parked: FxHashMap<RefKey<'a>, Vec<Parked>>,
+    /// Of the receipts' destinations.
+    pub(crate) unknowns: FxHashMap<(i32, i64), Vec<OpenUnknown>>,
+}
+
+impl<'a> Read<'a> {
+    pub(crate) fn add_ref(&mut self, reference: CarrierRef<'a>) {
+        let key = (reference.connection, reference.carrier_id);
+        self.refs.entry(key).or_default().push(OpenRef { reference, fresh: None });
+    }
+
+    pub(crate) fn add_unknown(&mut self, unknown: OpenUnknown) {
+        let key = (unknown.attempt.connection, unknown.attempt.phone_tag);
+        self.unknowns.entry(key).or_default().push(unknown);
+    }
+}
+
+/// Values of the `attempt.result` column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Remembered {
+    Retry = 0,
+    FailOver = 1,
+    Unknown = 2,
+    Failed = 3,
+    Late = 4,
+}
+
+/// A line of a message's unusual history.
+pub(crate) struct AttemptRow {
+    pub(crate) id: MessageId,
+    pub(crate) attempt: u8,
+    pub(crate) part: u8,
+    pub(crate) connection: i32,
+    pub(crate) result: Remembered,
+    pub(crate) error: Option<i16>,
+    pub(crate) carrier_error: Option<String>,
+    pub(crate) at: i64,
+}
+
+/// Change of a batch's totals: queued, sent, delivered, failed, held, captured.
+pub(crate) type BatchDelta = [i64; 6];
+
+/// What is to be written, and what is to be answered.
+#[derive(Default)]
+pub(crate) struct Plan<'a> {
+    pub(crate) settled: Vec<Settled>,
+    /// `None` where a receipt of the same commit took the reference away again: it is never written.
+    pub(crate) refs_new: Vec<Option<CarrierRef<'a>>>,
+    pub(crate) refs_gone: Vec<CarrierRef<'a>>,
+    pub(crate) unknown_new: Vec<(OpenUnknown, i64)>,
+    pub(crate) unknown_decided: Vec<Attempted>,
+    pub(crate) unknown_gone: Vec<Attempted>,
+    pub(crate) parked_new: Vec<&'a Receipt>,
+    pub(crate) parked_gone: Vec<(RefKey<'a>, Uuid)>,
+    pub(crate) attempts: Vec<AttemptRow>,
+    /// Taken away before `due_new` is put.
+    pub(crate) due_gone: Vec<(i64, MessageId)>,
+    pub(crate) due_new: Vec<(i64, MessageId)>,
+    /// Captured and released, per account in order.
+    pub(crate) money: BTreeMap<AccountNo, (Money, Money)>,
+    pub(crate) batches: BTreeMap<(AccountNo, Uuid), BatchDelta>,
+    /// Message id and new state, per account with a subscriber.
+    pub(crate) events: BTreeMap<AccountNo, Vec<u8>>,
+}
+
+/// What a settle commit needs to read, from its items alone.
+pub(crate) struct Wanted<'a> {
+    /// In any order, with repetitions, until `sorted_ids`.
+    pub(crate) ids: Vec<MessageId>,
+    /// Carriers' ids that receipts name and this commit's own answers do not bring; in order, each once.
+    pub(crate) receipts: Vec<RefKey<'a>>,
+    /// Carriers' ids of this commit's answers, with their destination.
+    pub(crate) accepted: FxHashMap<RefKey<'a>, i64>,
+}
+
+pub(crate) fn wanted(items: &[SettleItem]) -> Wanted<'_> {
+    let mut wanted =
+        Wanted { ids: Vec::with_capacity(items.len()), receipts: Vec::new(), accepted: FxHashMap::default() };
+    for item in items {
+        match item {
+            SettleItem::Outcome(o) => {
+                wanted.ids.push(o.id);
+                if let PartResult::Accepted { carrier_id, receipts: true } = &o.result {
+                    wanted.accepted.insert((o.connection, carrier_id), o.phone_tag);
+                }
+            }
+            SettleItem::Receipt(_) => {}
+            SettleItem::End { id, .. } | SettleItem::Due { id } | SettleItem::Close { id } => wanted.ids.push(*id),
+            SettleItem::Decide { attempt, .. } => wanted.ids.push(attempt.id),
+        }
+    }
+    for (key, tag) in receipts(items) {
+        // Carriers reuse ids: an answer of this commit is meant only if the destination is the same, too.
+        let ours = wanted.accepted.get(&key).is_some_and(|accepted| tag.is_none_or(|tag| tag == *accepted));
+        if !ours {
+            wanted.receipts.push(key);
+        }
+    }
+    wanted.receipts.sort_unstable();
+    wanted.receipts.dedup();
+    wanted
+}
+
+impl Wanted<'_> {
+    /// All messages to read, in order of account, each once.
+    pub(crate) fn sorted_ids(&mut self) -> &[MessageId] {
+        self.ids.sort_unstable_by_key(|id| (id.account(), *id));
+        self.ids.dedup();
+        &self.ids
+    }
+
+    /// Destinations of receipts that nothing read so far accounts for: an unknown attempt may. In order, each once.
+    pub(crate) fn unmatched(&self, items: &[SettleItem], read: &Read<'_>) -> Vec<(i32, i64)> {
+        let unmatched =
+            receipts(items).filter(|(key, _)| !read.refs.contains_key(key) && !self.accepted.contains_key(key));
+        let mut destinations: Vec<_> =
+            unmatched.filter_map(|((connection, _), tag)| Some((connection, tag?))).collect();
+        destinations.sort_unstable();
+        destinations.dedup();
+        destinations
+    }
+}
+
+/// Keys and destinations of the receipts that decide something.
+fn receipts(items: &[SettleItem]) -> impl Iterator<Item = (RefKey<'_>, Option<i64>)> {
+    items.iter().filter_map(|item| match item {
+        SettleItem::Receipt(r) if r.kind != ReceiptKind::Interim => {
+            Some(((r.connection, r.carrier_id.as_str()), r.phone_tag))
+        }
+        _ => None,
+    })
+}
+
+/// Decides all items: outcomes before receipts, otherwise in order. Answers also with the rows as they are now.
+pub(crate) fn plan<'a>(items: &'a [SettleItem], mut read: Read<'a>, now: i64) -> (Plan<'a>, FxHashMap<MessageId, Row>) {
+    let mut plan = Plan { settled: vec![Settled::default(); items.len()], ..Plan::default() };
+    for (i, item) in items.iter().enumerate() {
+        if !matches!(item, SettleItem::Receipt(_)) {
+            plan.settled[i] = plan.item(item, &mut read, now);
+        }
+    }
+    for (i, item) in items.iter().enumerate() {
+        if let SettleItem::Receipt(receipt) = item {
+            plan.settled[i] = plan.receipt(receipt, &mut read, now);
+        }
+    }
+    plan.total(&read.rows);
+    (plan, read.rows)
+}
+
+impl<'a> Plan<'a> {
+    fn item(&mut self, item: &'a SettleItem, read: &mut Read<'a>, now: i64) -> Settled {
+        match item {
+            SettleItem::Outcome(o) => self.outcome(o, read),
+            SettleItem::End { id, state, error, unknown_too } => {
+                self.apply(read, *id, Event::End { state: *state, error: *error, unknown_too: *unknown_too }, now)
+            }
+            SettleItem::Due { id } => self.apply(read, *id, Event::Due, now),
+            SettleItem::Close { id } => self.apply(read, *id, Event::Close, now),
+            SettleItem::Decide { attempt, resend, error } => {
+                self.unknown_decided.push(*attempt);
+                if !resend {
+                    return self.apply(read, attempt.id, Event::Refused { part: attempt.part, error: *error }, now);
+                }
+                let settled = self.apply(read, attempt.id, Event::Resend { part: attempt.part }, now);
+                if settled.changed {
+                    self.put_due(read, attempt.id, now);
+                }
+                settled
+            }
+            SettleItem::Receipt(receipt) => self.receipt(receipt, read, now),
+        }
+    }
+
+    fn outcome(&mut self, o: &'a Outcome, read: &mut Read<'a>) -> Settled {
+        let Some(row) = read.rows.get_mut(&o.id) else { return Settled::default() };
+        let tried_again = row.tried_again(o.attempt);
+        let was_in_doubt = row.part_is(o.part, PartState::Unknown);
+        row.attempts = row.attempts.max(i16::from(o.attempt));
+        if !row.progress.closed || row.connection.is_none() {
+            row.connection = Some(o.connection);
+        }
+        row.dirty = true;
+        let answered = !matches!(o.result, PartResult::Unknown { .. });
+        if answered && was_in_doubt {
+            self.unknown_gone.push(o.attempted());
+        }
+        // A refusal that may be tried again leaves the part to be sent, whatever it was before.
+        let again = |plan: &mut Plan<'a>, read: &mut Read<'a>| {
+            if was_in_doubt {
+                plan.apply(read, o.id, Event::Resend { part: o.part }, o.at);
+            }
+        };
+        match &o.result {
+            PartResult::Accepted { carrier_id, receipts } => self.accepted(o, carrier_id, *receipts, read),
+            PartResult::Unknown { decide_at } => {
+                let error = ErrorCode::OutcomeUnknown.number();
+                self.remember(o, Remembered::Unknown, Some(error), None);
+                if tried_again {
+                    return self.current(read, o.id, false);
+                }
+                let settled = self.apply(read, o.id, Event::Unknown { part: o.part, error }, o.at);
+                if settled.changed {
+                    let sender = o.sender.as_deref().map(str::to_owned);
+                    let unknown = OpenUnknown { attempt: o.attempted(), sender, submitted_at: o.at };
+                    read.add_unknown(unknown.clone());
+                    self.unknown_new.push((unknown, *decide_at));
+                }
+                settled
+            }
+            PartResult::Retry { due_at, error, carrier_error } => {
+                self.remember(o, Remembered::Retry, Some(*error), Some(carrier_error));
+                if tried_again {
+                    return self.current(read, o.id, false);
+                }
+                again(self, read);
+                let waits = read.rows.get(&o.id).is_some_and(|r| !r.progress.closed);
+                if waits {
+                    self.put_due(read, o.id, *due_at);
+                }
+                self.current(read, o.id, waits)
+            }
+            PartResult::FailOver { error, carrier_error } => {
+                self.remember(o, Remembered::FailOver, Some(*error), Some(carrier_error));
+                if !tried_again && was_in_doubt {
+                    again(self, read);
+                    // Its span may be gone by now: it waits on its own.
+                    self.put_due(read, o.id, o.at);
+                }
+                self.current(read, o.id, !tried_again)
+            }
+            PartResult::Refused { error, carrier_error } => {
+                if o.attempt > 1 || tried_again {
+                    self.remember(o, Remembered::Failed, Some(*error), Some(carrier_error));
+                }
+                if tried_again {
+                    return self.current(read, o.id, false);
+                }
+                if let Some(row) = read.rows.get_mut(&o.id).filter(|r| !r.progress.closed) {
+                    row.carrier_error = Some(carrier_error.clone());
+                }
+                self.apply(read, o.id, Event::Refused { part: o.part, error: *error }, o.at)
+            }
+        }
+    }
+
+    fn accepted(&mut self, o: &'a Outcome, carrier_id: &'a str, receipts: bool, read: &mut Read<'a>) -> Settled {
+        let settled = self.apply(read, o.id, Event::Accepted { part: o.part, receipts }, o.at);
+        if !settled.changed {
+            // A late yes (past the OTP's deadline, after a cancel, to an attempt made again): recorded, not billed.
+            self.remember(o, Remembered::Late, None, None);
+            if settled.closed {
+                return settled;
+            }
+        }
+        if !receipts {
+            return settled;
+        }
+        // A receipt that came before this answer waits in the parking.
+        let waiting = read.parked.get_mut(&(o.connection, carrier_id)).and_then(|all| {
+            let fits = |p: &Parked| p.receipt.phone_tag.is_none_or(|tag| tag == o.phone_tag);
+            all.iter().position(fits).map(|at| all.remove(at))
+        });
+        let Some(parked) = waiting else {
+            let (connection, phone_tag) = (o.connection, o.phone_tag);
+            let reference =
+                CarrierRef { connection, carrier_id, id: o.id, part: o.part, attempt: o.attempt, phone_tag };
+            let fresh = Some(self.refs_new.len());
+            read.refs.entry((connection, carrier_id)).or_default().push(OpenRef { reference, fresh });
+            self.refs_new.push(Some(reference));
+            return settled;
+        };
+        self.parked_gone.push(((o.connection, carrier_id), parked.seq));
+        let then = self.report(&parked.receipt, &o.attempted(), read, o.at);
+        Settled {
+            states: settled.states.zip(then.states).map(|((before, _), (_, after))| (before, after)),
+            changed: settled.changed || then.changed,
+            captured: settled.captured + then.captured,
+            released: settled.released + then.released,
+            ..then
+        }
+    }
+
+    fn receipt(&mut self, receipt: &'a Receipt, read: &mut Read<'a>, now: i64) -> Settled {
+        if receipt.kind == ReceiptKind::Interim {
+            return Settled::default();
+        }
+        let attempt = if let Some(OpenRef { reference: r, fresh }) = find_ref(receipt, read) {
+            match fresh {
+                Some(place) => self.refs_new[place] = None,
+                None => self.refs_gone.push(r),
+            }
+            Attempted { connection: r.connection, phone_tag: r.phone_tag, id: r.id, part: r.part, attempt: r.attempt }
+        } else if let Some(unknown) = find_unknown(receipt, read) {
+            self.unknown_gone.push(unknown);
+            unknown
+        } else {
+            self.parked_new.push(receipt);
+            return Settled { parked: true, ..Settled::default() };
+        };
+        self.report(receipt, &attempt, read, now)
+    }
+
+    /// What a receipt does to the message it was found to be about.
+    fn report(&mut self, receipt: &Receipt, about: &Attempted, read: &mut Read<'a>, now: i64) -> Settled {
+        let Attempted { id, part, attempt, .. } = *about;
+        let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
+        let event = match receipt.kind {
+            ReceiptKind::Interim => return Settled::default(),
+            ReceiptKind::Delivered => Event::Delivered { part },
+            ReceiptKind::Failed { error } => Event::Failed { part, error },
+        };
+        if let Event::Failed { error, .. } = event
+            && !row.progress.closed
+        {
+            // Another attempt is open, or to be made: that one decides.
+            if row.tried_again(attempt) || row.part_is(part, PartState::Pending) {
+                let (connection, result, carrier_error) =
+                    (receipt.connection, Remembered::Failed, receipt.carrier_error.clone());
+                self.attempts.push(AttemptRow {
+                    id,
+                    attempt,
+                    part,
+                    connection,
+                    result,
+                    error: Some(error),
+                    carrier_error,
+                    at: now,
+                });
+                return self.current(read, id, false);
+            }
+            row.carrier_error = receipt.carrier_error.clone();
+        }
+        row.connection.get_or_insert(receipt.connection);
+        self.apply(read, id, event, now)
+    }
+
+    /// Applies one event to a message's row and notes what follows for the money.
+    fn apply(&mut self, read: &mut Read<'a>, id: MessageId, event: Event, now: i64) -> Settled {
+        let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
+        let before = row.progress.state;
+        let effect = row.progress.apply(event);
+        let after = row.progress.state;
+        if effect.changed {
+            row.dirty = true;
+            if after == State::Sent
+                || (before == State::Queued && matches!(after, State::Delivered | State::Undelivered))
+            {
+                row.sent_at.get_or_insert(now);
+            }
+            if row.progress.closed {
+                row.final_at.get_or_insert(now);
+            }
+            if after == State::Delivered {
+                row.carrier_error = None;
+            }
+            if effect.capture != Money::ZERO || effect.release != Money::ZERO {
+                let money = self.money.entry(id.account()).or_default();
+                money.0 += effect.capture;
+                money.1 += effect.release;
+            }
+            if before != after && row.progress.flags.has(Flags::EVENTS) {
+                let transitions = self.events.entry(id.account()).or_default();
+                transitions.extend_from_slice(id.0.as_bytes());
+                transitions.push(after as u8);
+            }
+        }
+        // A due row is kept exactly as long as the message waits.
+        let waits = matches!(after, State::Queued | State::Scheduled) && !row.progress.closed;
+        if !waits && let Some(due_at) = row.due_at.take() {
+            self.drop_due(due_at, id);
+        }
+        Settled {
+            id: Some(id),
+            states: Some((before, after)),
+            changed: effect.changed,
+            closed: row.progress.closed,
+            error: row.progress.error,
+            captured: effect.capture,
+            released: effect.release,
+            parked: false,
+        }
+    }
+
+    fn current(&self, read: &Read<'a>, id: MessageId, changed: bool) -> Settled {
+        let Some(row) = read.rows.get(&id) else { return Settled::default() };
+        let (state, closed, error) = (row.progress.state, row.progress.closed, row.progress.error);
+        Settled { id: Some(id), states: Some((state, state)), changed, closed, error, ..Settled::default() }
+    }
+
+    fn put_due(&mut self, read: &mut Read<'a>, id: MessageId, due_at: i64) {
+        let Some(row) = read.rows.get_mut(&id) else { return };
+        if row.due_at == Some(due_at) {
+            return;
+        }
+        if let Some(old) = row.due_at.replace(due_at) {
+            self.drop_due(old, id);
+        }
+        row.dirty = true;
+        self.due_new.push((due_at, id));
+    }
+
+    /// What was put by this very commit is not written at all.
+    fn drop_due(&mut self, due_at: i64, id: MessageId) {
+        match self.due_new.iter().position(|new| *new == (due_at, id)) {
+            Some(place) => drop(self.due_new.swap_remove(place)),
+            None => self.due_gone.push((due_at, id)),
+        }
+    }
+
+    fn remember(&mut self, o: &Outcome, result: Remembered, error: Option<i16>, carrier_error: Option<&String>) {
+        self.attempts.push(AttemptRow {
+            id: o.id,
+            attempt: o.attempt,
+            part: o.part,
+            connection: o.connection,
+            result,
+            error,
+            carrier_error: carrier_error.cloned(),
+            at: o.at,
+        });
+    }
+
+    /// Totals of batches follow from the rows that changed.
+    fn total(&mut self, rows: &FxHashMap<MessageId, Row>) {
+        for (id, row) in rows {
+            let Some(batch) = row.batch.filter(|_| row.dirty) else { continue };
+            let (state, held, captured) = row.before;
+            let delta = self.batches.entry((id.account(), batch)).or_default();
+            delta[class(state)] -= 1;
+            delta[class(row.progress.state)] += 1;
+            delta[4] += (row.progress.held - held).0;
+            delta[5] += (row.progress.captured - captured).0;
+        }
+        self.batches.retain(|_, delta| delta.iter().any(|d| *d != 0));
+    }
+}
+
+/// Which of a batch's four counters a state counts in.
+fn class(state: State) -> usize {
+    match state {
+        State::Scheduled | State::Queued => 0,
+        State::Sent => 1,
+        State::Delivered => 2,
+        _ => 3,
+    }
+}
+
+/// Carriers reuse ids: the newest with the receipt's destination wins; an only one wins even if the carrier writes numbers its own way.
+fn find_ref<'a>(receipt: &'a Receipt, read: &mut Read<'a>) -> Option<OpenRef<'a>> {
+    let all = read.refs.get_mut(&(receipt.connection, receipt.carrier_id.as_str()))?;
+    let newest = |fits: &dyn Fn(&CarrierRef<'_>) -> bool| {
+        let fitting = all.iter().enumerate().filter(|(_, r)| fits(&r.reference));
+        fitting.max_by_key(|(_, r)| (r.fresh, r.reference.id, r.reference.attempt)).map(|(at, _)| at)
+    };
+    let at = match receipt.phone_tag {
+        Some(tag) => newest(&|r| r.phone_tag == tag).or((all.len() == 1).then_some(0)),
+        None => newest(&|_| true),
+    };
+    at.map(|at| all.remove(at))
+}
+
+/// A receipt without a match goes to the oldest unknown attempt with its destination and sender.
+fn find_unknown(receipt: &Receipt, read: &mut Read<'_>) -> Option<Attempted> {
+    let all = read.unknowns.get_mut(&(receipt.connection, receipt.phone_tag?))?;
+    let fits = |u: &OpenUnknown| u.sender.is_none() || receipt.sender.is_none() || u.sender == receipt.sender;
+    let fitting = all.iter().enumerate().filter(|(_, u)| fits(u));
+    let at = fitting.min_by_key(|(_, u)| (u.submitted_at, u.attempt.id, u.attempt.part)).map(|(at, _)| at)?;
+    Some(all.remove(at).attempt)
+}
+
+/// One byte a part, for messages of several.
+pub(crate) fn part_bytes(parts: &[PartState]) -> Option<Vec<u8>> {
+    (parts.len() > 1).then(|| parts.iter().map(|p| p.number()).collect())
+}
+
+/// The parts of a message from its columns; of a single part, from its state.
+pub(crate) fn parts_of(count: i32, bytes: Option<&[u8]>, state: State, in_doubt: bool, closed: bool) -> Parts {
+    if let Some(bytes) = bytes {
+        return Parts::Many(bytes.iter().map(|b| PartState::from_number(*b).unwrap_or(PartState::Unknown)).collect());
+    }
+    if count > 1 {
+        return Parts::pending(count.min(255) as u8);
+    }
+    Parts::One(match state {
+        State::Scheduled | State::Queued => PartState::Pending,
+        State::Sent if closed => PartState::Delivered,
+        State::Sent if in_doubt => PartState::Unknown,
+        State::Sent => PartState::Accepted,
+        State::Delivered | State::Received => PartState::Delivered,
+        State::Undelivered => PartState::Failed,
+        _ => PartState::Refused,
+    })
+}

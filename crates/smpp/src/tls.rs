@@ -50,6 +50,21 @@ pub fn client(roots_pem: &[u8], identity: Option<Identity<'_>>) -> Result<Arc<Cl
     for certificate in certificates(roots_pem)? {
         roots.add(certificate)?;
     }
+    with_roots(roots, identity)
+}
+
+/// As [`client`], trusting what the machine trusts: for carriers whose certificate a public authority has issued.
+///
+/// # Errors
+/// [`TlsError`]; [`TlsError::Empty`] where the machine trusts nothing.
+pub fn client_with_platform_roots(identity: Option<Identity<'_>>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // One certificate of the machine's that cannot be read must not cost the others.
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 { Err(TlsError::Empty) } else { with_roots(roots, identity) }
+}
+
+fn with_roots(roots: RootCertStore, identity: Option<Identity<'_>>) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, UnknownPolicy};
 use crate::links::{self, Links, PhoneTag};
 use crate::pipeline::dispatch::Tried;
+use crate::pipeline::prepare::References;
 use crate::pipeline::{ConnectionInfo, Pipeline, PipelineConfig, Running};
 use crate::telemetry;
 
@@ -52,6 +53,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     /// What becomes of messages.
     pub pipeline: Pipeline,
+    /// Ties the parts of long messages together.
+    pub references: References,
     engine: Mutex<Option<Engine>>,
 }
 
@@ -98,6 +101,7 @@ impl App {
             metrics: telemetry::prometheus(),
             shutdown: CancellationToken::new(),
             pipeline,
+            references: References::new(rand::random),
             engine: Mutex::new(Some(engine)),
         })))
     }

@@ -62,6 +62,28 @@ codes! {
     InvalidValue = "invalid_value", 400, final, "A value outside what is allowed", "Choose one the documentation allows.";
     TooLong = "too_long", 400, final, "A value that is too long", "Shorten it.";
     TooShort = "too_short", 400, final, "A value that is too short", "Lengthen it.";
+    ConflictingFields = "conflicting_fields", 400, final, "Fields that exclude one another", "Leave one of them out.";
+    OtpCodeMissing = "otp_code_missing", 400, final, "The text does not hold the one-time code", "Write {code} where it belongs, or leave `text` out.";
+    DuplicateRecipient = "duplicate_recipient", 400, final, "A number that stands in the list before", "Nothing: the number gets one message.";
+    // A phone number (in `errors[].code`).
+    PhoneEmpty = "phone_empty", 400, final, "The phone number is empty", "Write it with + and the country code.";
+    PhoneNotANumber = "phone_not_a_number", 400, final, "This is not a phone number", "Write it with + and digits, such as +4915112345678.";
+    PhoneMissingCountry = "phone_missing_country", 400, final, "The number has no country code", "Write it with + and the country code, or set the account's `default_country`.";
+    PhoneUnknownCountryCode = "phone_unknown_country_code", 400, final, "No country has this country code", "Check the digits after the +.";
+    PhoneTooShort = "phone_too_short", 400, final, "The number has too few digits", "Check it with the recipient.";
+    PhoneTooLong = "phone_too_long", 400, final, "The number has too many digits", "Check it with the recipient.";
+    PhoneWrongLength = "phone_wrong_length", 400, final, "The number's length is not used in its country", "Check it with the recipient.";
+    PhoneTrunkPrefix = "phone_trunk_prefix", 400, final, "A national prefix stands after the country code", "Leave it out: `suggestion` holds the number that was probably meant.";
+    PhoneShortCode = "phone_short_code", 400, final, "Short codes cannot be written to", "Use a full phone number.";
+    PhoneInvalidForCountry = "phone_invalid_for_country", 400, final, "No such number is in use in its country", "Check it with the recipient; the account setting `lenient` accepts any number of the right shape.";
+    // A sender (in `errors[].code`).
+    SenderEmpty = "sender_empty", 400, final, "The sender is empty", "Name one, or leave `from` out.";
+    SenderTooLong = "sender_too_long", 400, final, "A sender name has at most 11 characters", "Shorten it.";
+    SenderCharacter = "sender_character", 400, final, "A character that senders cannot have", "Use letters, digits, space and . - _ & + '.";
+    SenderOuterSpace = "sender_outer_space", 400, final, "A sender that begins or ends with a space", "Remove the space.";
+    SenderNoLetter = "sender_no_letter", 400, final, "A sender name without a letter", "Add a letter, or write a phone number with +.";
+    SenderShortCodeLength = "sender_short_code_length", 400, final, "A short code has 3 to 8 digits", "Check it, or write a phone number with +.";
+    SenderLongCode = "sender_long_code", 400, final, "The sender is no phone number", "Write + and 7 to 15 digits with the country code.";
     // Who asks.
     Unauthenticated = "unauthenticated", 401, final, "No valid credential", "Send `Authorization: Bearer <API key or access token>`, or `X-Api-Key`.";
     InvalidCredential = "invalid_credential", 401, final, "The credential is not valid", "Check it for missing characters; make a new key or sign in again.";
@@ -83,7 +105,11 @@ codes! {
     RegistrationClosed = "registration_closed", 403, final, "Registration is closed on this server", "Ask the operator for an account.";
     // Money.
     InsufficientBalance = "insufficient_balance", 402, final, "The balance is too low", "Top up, or send less; `detail` says what is needed.";
+    InsufficientCredit = "insufficient_credit", 402, final, "The balance does not cover this", "Top up, or send less: `needed` and `available` say how much.";
     InvalidAmount = "invalid_amount", 400, final, "The amount is not acceptable", "Send a decimal string such as \"12.50\", at most six places.";
+    // What became of it.
+    OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
+    TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";
@@ -117,6 +143,10 @@ pub struct FieldError {
     pub code: &'static str,
     /// What is wrong with it.
     pub detail: Cow<'static, str>,
+    /// What was probably meant, if that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "+4915112345678")]
+    pub suggestion: Option<String>,
 }
 
 /// A refusal on its way out. Cheap to make; rendered once by `finish`.
@@ -170,7 +200,7 @@ impl Problem {
         pointer: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Problem {
-        self.errors.push(FieldError { pointer: pointer.into(), code: code.as_str(), detail: detail.into() });
+        self.errors.push(FieldError { pointer: pointer.into(), code: code.as_str(), detail: detail.into(), suggestion: None });
         self
     }
 

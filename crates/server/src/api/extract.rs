@@ -183,7 +183,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let media = given.split(';').next().unwrap_or("").trim();
     let json = media.eq_ignore_ascii_case("application/json")
@@ -207,7 +207,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|_| explain_json::<T>(bytes))
 }
 
-fn begins_object(bytes: &[u8]) -> bool {
+pub(super) fn begins_object(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().first() == Some(&b'{')
 }
 
@@ -237,7 +237,7 @@ fn explain_json<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
 }
 
 /// What kind of mistake serde's message speaks of, and the field it names if the path does not reach it.
-fn classify(message: &str) -> (Code, Option<&str>) {
+pub(super) fn classify(message: &str) -> (Code, Option<&str>) {
     let field = message.split('`').nth(1);
     match message {
         m if m.starts_with("unknown field") => (Code::UnknownField, field),
@@ -248,7 +248,7 @@ fn classify(message: &str) -> (Code, Option<&str>) {
     }
 }
 
-fn pointer(path: &serde_path_to_error::Path, field: Option<&str>) -> String {
+pub(super) fn pointer(path: &serde_path_to_error::Path, field: Option<&str>) -> String {
     use serde_path_to_error::Segment;
     let mut segments: Vec<String> = path
         .iter()

@@ -8,12 +8,20 @@ pub mod account;
 pub mod admin;
 pub mod api_keys;
 pub mod auth;
+pub mod batches;
 mod docs;
+pub mod estimates;
+pub mod history;
+pub mod idempotency;
 pub mod ledger;
 pub mod me;
+mod loading;
+pub mod messages;
 pub mod ops;
+pub mod sending;
 pub mod sessions;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +31,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,7 +42,7 @@ use error::{Code, Problem};
 
 /// Every route of the API, and the document that describes them.
 fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::<App>::with_openapi(docs::Document::openapi())
+    let (router, mut document) = OpenApiRouter::<App>::with_openapi(docs::Document::openapi())
         // Who asks
         .routes(routes!(auth::register))
         .routes(routes!(auth::login))
@@ -51,10 +60,18 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(admin::create, admin::list))
         .routes(routes!(admin::read, admin::change))
         .routes(routes!(admin::credit, admin::entries))
+        // Messages
+        .routes(routes!(messages::create, messages::list))
+        .routes(routes!(messages::read, messages::cancel))
+        .routes(routes!(batches::create, batches::list))
+        .routes(routes!(batches::read))
+        .routes(routes!(estimates::create))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))
-        .split_for_parts()
+        .split_for_parts();
+    docs::complete(&mut document);
+    (router, document)
 }
 
 /// The OpenAPI document, generated from the handlers.
@@ -80,6 +97,19 @@ pub fn router(app: App) -> Router {
         }))
         .layer(middleware::from_fn_with_state(app.clone(), finish))
         .with_state(app)
+}
+
+/// Answers requests on `listener` until `app.shutdown` is cancelled and what was in flight then is answered.
+pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    // Without TCP_NODELAY small answers wait for the peer's delayed acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "could not set TCP_NODELAY");
+        }
+    });
+    let shutdown = app.shutdown.clone();
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 /// The id of a request: the caller's, if it sent a sane one, else a new one.
@@ -138,10 +168,12 @@ async fn finish(State(app): State<App>, request: Request, next: Next) -> Respons
     response
 }
 
-/// A rendered problem keeps what the first answer said about the path (`Allow`).
+/// A rendered problem keeps what the first answer said about the path (`Allow`) or the key (`Idempotent-Replayed`).
 fn with_headers_of(before: &Response, mut rendered: Response) -> Response {
-    if let Some(allow) = before.headers().get("allow") {
-        rendered.headers_mut().insert("allow", allow.clone());
+    for name in ["allow", idempotency::REPLAYED] {
+        if let Some(value) = before.headers().get(name) {
+            rendered.headers_mut().insert(name, value.clone());
+        }
     }
     rendered
 }

@@ -75,6 +75,11 @@ impl Window {
         Paged { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
     }
 
+    /// A page that ends where the search did, `next`, whether or not it is full.
+    pub fn page_to<T>(&self, data: Vec<T>, next: Option<Uuid>) -> Paged<T> {
+        Paged { data, has_more: next.is_some(), next_cursor: next.map(|id| self.write(id)) }
+    }
+
     fn seal(&self, id: Uuid) -> [u8; SEAL_LEN] {
         let whole = self.mac.clone().chain_update(id.as_bytes()).finalize().into_bytes();
         whole[..SEAL_LEN].try_into().expect("SHA-256 is longer than the seal")

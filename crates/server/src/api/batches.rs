@@ -1,0 +1,383 @@
+//! Batches: one text to many phone numbers in one request, and what became of them in sum.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use carillon_domain::id::{BatchId, TypeId};
+use carillon_domain::money::Money;
+use carillon_store::batch::{self, Batch};
+use carillon_store::hot::{IdempotencyKey, IntakeRequest, NewBatch, NewMessage, Step, Totals, Verdict};
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{Code, Problem};
+use super::extract::{Asker, Can, Id, Json, MessagesRead, MessagesSend, Query};
+use super::idempotency;
+use super::ledger::ListQuery;
+use super::loading;
+use super::page::{Paged, Window};
+use super::sending::{self, ERRORS_MAX, Raw, Sending, Text, To};
+use crate::access::Caller;
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::pipeline::prepare::{self, Content, Mistake, Rules};
+
+/// Recipients of one request.
+const RECIPIENTS_MAX: usize = 100_000;
+/// Bodies larger than this (some 200 numbers) are read and prepared off the threads that serve everybody, bytes.
+const HEAVY_BYTES: usize = 4_096;
+/// More recipients than this go to the store in chunks.
+const ONE_STEP_MAX: usize = 2_000;
+
+/// A text to many. For the documentation: `sending::Sending` reads it.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes what `Sending` reads")]
+pub struct NewBatchBody {
+    /// In open mode: the UUID of the account.
+    client_id: Option<String>,
+    /// 1 to 100,000 phone numbers; one that stands there twice gets one message.
+    #[schema(example = json!(["+4915112345678", "+447400123456"]))]
+    to: Vec<String>,
+    /// As of a message.
+    #[schema(example = "Carillon")]
+    from: Option<String>,
+    /// The text.
+    #[schema(example = "Hello")]
+    text: Option<String>,
+    /// Instead of `text`: octets as base64.
+    data: Option<String>,
+    /// Take whom it can: numbers that are wrong are left out, and as many as the balance covers are taken, in order. Otherwise one wrong
+    /// number, or too little money, refuses the whole.
+    partial: Option<bool>,
+    /// Overtakes normal and bulk messages, for a surcharge per part.
+    express: Option<bool>,
+    flash: Option<bool>,
+    /// `transactional` (the default) or `promotional`.
+    category: Option<String>,
+    language: Option<String>,
+    transliterate: Option<bool>,
+    #[schema(minimum = 60, maximum = 604800)]
+    validity_s: Option<i64>,
+    /// When to send it, RFC 3339, at most a year ahead.
+    scheduled_at: Option<String>,
+    /// Your own name for the batch and each of its messages.
+    client_ref: Option<String>,
+    /// Labels of the batch and each of its messages.
+    tags: Option<Vec<String>>,
+    callback_url: Option<String>,
+}
+
+/// A batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Batch)]
+pub struct BatchView {
+    #[schema(value_type = String, example = "bat_01h455vb4pex5vsknk084sn02q")]
+    id: BatchId,
+    /// `loading` (it may still vanish) or `accepted`.
+    #[schema(example = "accepted")]
+    status: &'static str,
+    text: Option<String>,
+    /// Messages accepted.
+    total: i32,
+    counts: CountsView,
+    /// Parts of all messages.
+    parts: i32,
+    cost: CostView,
+    /// Numbers that stood in the list more than once; left out in lists, as `refusals`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicates: Option<usize>,
+    /// Recipients that were not taken (with `partial`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusals: Option<Vec<RefusalView>>,
+    client_ref: Option<String>,
+    tags: Vec<String>,
+    /// RFC 3339.
+    created_at: String,
+}
+
+/// How many messages stand where.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CountsView {
+    /// Not yet with a carrier; scheduled ones too.
+    queued: i32,
+    sent: i32,
+    delivered: i32,
+    /// Ended otherwise.
+    failed: i32,
+}
+
+/// Money of a batch, decimal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CostView {
+    /// Still reserved.
+    #[schema(example = "0.05")]
+    held: String,
+    /// Paid.
+    captured: String,
+    /// ISO 4217.
+    #[schema(example = "USD")]
+    currency: String,
+}
+
+/// A recipient that was not taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusalView {
+    /// Its place in `to`, from 0.
+    index: u32,
+    /// Why: a code of `/docs/problems`.
+    #[schema(example = "phone_too_short")]
+    code: String,
+}
+
+const DUPLICATE: &str = "duplicate_recipient";
+
+impl BatchView {
+    fn of(b: Batch, caller: &Caller) -> BatchView {
+        BatchView {
+            id: b.id,
+            status: if b.accepted { "accepted" } else { "loading" },
+            text: b.body.as_deref().map(str::to_owned),
+            total: b.total,
+            counts: CountsView { queued: b.queued, sent: b.sent, delivered: b.delivered, failed: b.failed },
+            parts: b.parts,
+            cost: CostView {
+                held: b.held.to_string(),
+                captured: b.captured.to_string(),
+                currency: caller.info.currency.clone(),
+            },
+            duplicates: None,
+            refusals: None,
+            client_ref: b.client_ref,
+            tags: b.tags.as_deref().and_then(|tags| serde_json::from_str(tags).ok()).unwrap_or_default(),
+            created_at: rfc3339(b.id.millis()),
+        }
+    }
+
+    fn whole(mut b: Batch, caller: &Caller) -> BatchView {
+        let all = std::mem::take(&mut b.refusals);
+        let refusals: Vec<_> = all.iter().filter(|(_, code)| code != DUPLICATE).cloned().collect();
+        BatchView {
+            duplicates: Some(all.len() - refusals.len()),
+            refusals: Some(refusals.into_iter().map(|(index, code)| RefusalView { index, code }).collect()),
+            ..BatchView::of(b, caller)
+        }
+    }
+
+    fn accepted(self) -> Response {
+        let location = HeaderValue::from_str(&format!("/v1/batches/{}", self.id)).expect("an id is ASCII");
+        let mut response = sending::answer(StatusCode::ACCEPTED, &self);
+        response.headers_mut().insert(header::LOCATION, location);
+        response
+    }
+}
+
+/// A batch ready for the store.
+pub(super) struct Prepared {
+    pub(super) caller: Caller,
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) batch: NewBatch,
+    pub(super) messages: Vec<NewMessage>,
+}
+
+/// Send one text to many numbers. It is accepted whole or refused whole, unless `partial` says otherwise. 202: all of it is stored and held.
+#[utoipa::path(post, path = "/v1/batches", tag = "Messages", operation_id = "sendBatch", request_body = NewBatchBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: the same request with the same key is done once.")),
+    responses((status = 202, body = BatchView), (status = 402, body = super::error::ProblemBody)))]
+pub async fn create(
+    State(app): State<App>,
+    asker: Asker<MessagesSend>,
+    headers: HeaderMap,
+    Raw(bytes): Raw<true>,
+) -> Result<Response, Problem> {
+    let prepared = if bytes.len() <= HEAVY_BYTES {
+        prepare_batch(&app, asker, &headers, &bytes).await?
+    } else {
+        let (app, runtime) = (app.clone(), tokio::runtime::Handle::current());
+        let work = move || runtime.block_on(prepare_batch(&app, asker, &headers, &bytes));
+        tokio::task::spawn_blocking(work).await.map_err(|_| Code::Internal)??
+    };
+    let caller = prepared.caller.clone();
+    let (verdict, prepared) = if prepared.messages.len() <= ONE_STEP_MAX {
+        submit(&app, prepared).await?
+    } else {
+        // A caller who hangs up must not leave it half loaded.
+        let app = app.clone();
+        tokio::spawn(async move { loading::submit(&app, prepared).await }).await.map_err(|_| Code::Internal)??
+    };
+    match verdict {
+        Verdict::Accepted { count, refusals, .. } => Ok(taken(prepared, count, refusals).accepted()),
+        Verdict::Replayed { resource } => {
+            let batch = batch::by_id(&app.db, caller.account, BatchId::from_uuid(resource)).await?;
+            if !batch.accepted {
+                return Err(Code::IdempotencyInFlight.into());
+            }
+            Ok(idempotency::replayed(BatchView::whole(batch, &caller).accepted()))
+        }
+        verdict => Err(sending::refusal(&verdict, &caller.info.currency)),
+    }
+}
+
+/// In one transaction; gives back what is needed for the answer.
+async fn submit(app: &App, prepared: Prepared) -> Result<(Verdict, Shown), Problem> {
+    let shown = Shown::of(&prepared);
+    let Prepared { caller, key, batch, messages } = prepared;
+    let request = IntakeRequest { account: caller.account, key, step: Step::Batch(batch), messages };
+    Ok((app.pipeline.submit(request).await?, shown))
+}
+
+/// What the answer shows of a batch that went to the store.
+pub(super) struct Shown {
+    caller: Caller,
+    batch: NewBatch,
+    parts: u8,
+    /// Price of each message, in order.
+    prices: Vec<Money>,
+}
+
+impl Shown {
+    pub(super) fn of(p: &Prepared) -> Shown {
+        let batch = NewBatch { refusals: Vec::new(), ..p.batch.clone() };
+        let parts = p.messages.first().map_or(0, |m| m.parts);
+        let prices = p.messages.iter().map(|m| m.unit_price * i64::from(m.parts)).collect();
+        Shown { caller: p.caller.clone(), batch, parts, prices }
+    }
+}
+
+fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> BatchView {
+    let total = count as i32;
+    let batch = Batch {
+        id: shown.batch.id,
+        accepted: true,
+        body: shown.batch.body,
+        total,
+        queued: total,
+        sent: 0,
+        delivered: 0,
+        failed: 0,
+        parts: total * i32::from(shown.parts),
+        held: shown.prices[..count as usize].iter().copied().sum(),
+        captured: Money::ZERO,
+        client_ref: shown.batch.client_ref,
+        tags: shown.batch.tags,
+        refusals: refusals.into_iter().map(|(index, code)| (index, code.to_owned())).collect(),
+    };
+    BatchView::whole(batch, &shown.caller)
+}
+
+async fn prepare_batch(
+    app: &App,
+    asker: Asker<MessagesSend>,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<Prepared, Problem> {
+    let sending = Sending::read(bytes)?;
+    let caller = asker.named(app, sending.client_id()).await?;
+    let key = idempotency::key(headers, "POST /v1/batches", bytes)?;
+    let prices = app.pipeline.prices();
+    let now = app.clock.now_ms();
+    let rules = sending::rules(app, &caller, &prices, now);
+    let mut mistakes = Vec::new();
+    let to = many(&sending, &mut mistakes);
+    let content = sending::content(&sending, true, &rules, &mut mistakes);
+    let (Some(to), Some(content)) = (to, content) else { return Err(mistakes.into()) };
+    let partial = sending.partial == Some(true);
+    let Recipients { messages, refusals, wrong } = recipients(to, &content, &rules);
+    if !mistakes.is_empty() || (!partial && !wrong.is_empty()) || messages.is_empty() {
+        mistakes.extend(wrong);
+        return Err(mistakes.into());
+    }
+    let extra = content.extra.as_deref();
+    let batch = NewBatch {
+        id: BatchId::new(now, app.ids.next(), caller.account),
+        body: Some(content.body.clone()),
+        client_ref: extra.and_then(|e| e.client_ref.clone()),
+        tags: extra.and_then(|e| e.tags.clone()),
+        partial,
+        refusals,
+    };
+    Ok(Prepared { caller, key, batch, messages })
+}
+
+/// The list of numbers, if it is one.
+pub(super) fn many<'a>(sending: &'a Sending<'_>, mistakes: &mut Vec<Mistake>) -> Option<&'a [Text<'a>]> {
+    let mut refuse = |code, detail: &'static str| {
+        mistakes.push(Mistake::new("to", code, detail));
+        None
+    };
+    match &sending.to {
+        None => refuse("missing_field", "add the phone numbers"),
+        Some(To::One(_)) => refuse("wrong_type", "an array of phone numbers; one goes to POST /v1/messages"),
+        Some(To::Many(list)) if list.is_empty() => refuse("too_short", "the list is empty"),
+        Some(To::Many(list)) if list.len() > RECIPIENTS_MAX => refuse("too_long", "at most 100,000 numbers in one request"),
+        Some(To::Many(list)) => Some(list),
+    }
+}
+
+/// What became of a list of numbers.
+pub(super) struct Recipients {
+    pub(super) messages: Vec<NewMessage>,
+    /// Places that get no message, and why; duplicates too.
+    pub(super) refusals: Vec<(u32, &'static str)>,
+    /// The first of those that are wrong, explained.
+    pub(super) wrong: Vec<Mistake>,
+}
+
+pub(super) fn recipients(to: &[Text<'_>], content: &Content, rules: &Rules<'_>) -> Recipients {
+    let mut seen = FxHashSet::with_capacity_and_hasher(to.len(), Default::default());
+    let mut found = Recipients { messages: Vec::with_capacity(to.len()), refusals: Vec::new(), wrong: Vec::new() };
+    for (index, text) in to.iter().enumerate() {
+        let place = index as u32;
+        match prepare::recipient(text.as_str(), rules.settings) {
+            Ok(phone) if seen.insert(phone.digits()) => found.messages.push(content.message(rules, phone, place, false)),
+            Ok(_) => found.refusals.push((place, DUPLICATE)),
+            Err(e) => {
+                found.refusals.push((place, e.reason.code()));
+                if found.wrong.len() < ERRORS_MAX {
+                    found.wrong.push(Mistake::phone(e, Some(index)));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Read a batch: its totals, its cost and who was not taken.
+#[utoipa::path(get, path = "/v1/batches/{id}", tag = "Messages", operation_id = "getBatch", params(("id" = String, Path)),
+    responses((status = 200, body = BatchView)))]
+pub async fn read(
+    State(app): State<App>,
+    asker: Asker<MessagesRead>,
+    Id(id): Id<BatchId>,
+) -> Result<Json<BatchView>, Problem> {
+    let caller = asker.owner(&app, id.account()).await?;
+    Ok(Json(BatchView::whole(batch::by_id(&app.db, caller.account, id).await?, &caller)))
+}
+
+/// List batches, newest first.
+#[utoipa::path(get, path = "/v1/batches", tag = "Messages", operation_id = "listBatches", params(ListQuery),
+    responses((status = 200, body = Paged<BatchView>)))]
+pub async fn list(
+    State(app): State<App>,
+    caller: Can<MessagesRead>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Paged<BatchView>>, Problem> {
+    let window = Window::open(&app, caller.account, "batches", "", query.limit, query.cursor.as_deref())?;
+    let rows = batch::list(&app.db, caller.account, window.after.map(BatchId::from_uuid), window.fetch()).await?;
+    Ok(Json(window.page(rows, |b| b.id.0, |b| BatchView::of(b, &caller))))
+}
+
+/// Sums of messages, for the hold of a whole batch.
+pub(super) fn totals(messages: &[NewMessage]) -> Totals {
+    Totals {
+        messages: messages.len() as u32,
+        parts: messages.iter().map(|m| u64::from(m.parts)).sum(),
+        held: messages.iter().map(price).sum(),
+    }
+}
+
+/// What one message holds.
+pub(super) fn price(m: &NewMessage) -> Money {
+    m.unit_price * i64::from(m.parts)
+}

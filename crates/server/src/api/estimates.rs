@@ -1,0 +1,117 @@
+//! Estimates: what a message or batch would be and cost, without sending, storing or holding anything.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use carillon_domain::money::Money;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::batches::{self, Recipients, many};
+use super::error::{Code, Problem};
+use super::extract::{Asker, Json, MessagesSend};
+use super::messages::{NewMessageBody, encoding_name};
+use super::sending::{self, Raw, Sending, To};
+use crate::app::App;
+
+/// What it would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Estimate {
+    /// `gsm7`, `ucs2` or `binary`.
+    #[schema(example = "gsm7")]
+    encoding: &'static str,
+    /// Of one message.
+    parts: u8,
+    /// Septets, 16-bit units or octets of one message.
+    units: u32,
+    /// Units that fit one part, as long as one is enough; and one of several.
+    units_per_part: [u32; 2],
+    /// Characters written otherwise than given (transliterated).
+    replaced: u32,
+    #[schema(example = "normal")]
+    lane: &'static str,
+    /// Messages it would make.
+    recipients: usize,
+    /// Numbers that stand in the list more than once.
+    duplicates: usize,
+    /// Numbers that would be refused, the first hundred explained.
+    refusals: Vec<super::error::FieldError>,
+    /// How many would be refused.
+    refused: usize,
+    /// Different prices of a part, and the messages each is for.
+    prices: Vec<PriceOf>,
+    /// Of all messages, decimal.
+    #[schema(example = "0.05")]
+    total: String,
+    /// ISO 4217.
+    #[schema(example = "USD")]
+    currency: String,
+}
+
+/// A price and what has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PriceOf {
+    /// Of one part, decimal.
+    #[schema(example = "0.05")]
+    per_part: String,
+    /// Messages at this price.
+    recipients: usize,
+}
+
+/// Estimate a message or a batch: its parts, encoding and price. Takes the bodies of `POST /v1/messages` and `POST /v1/batches`; nothing is stored.
+#[utoipa::path(post, path = "/v1/estimates", tag = "Messages", operation_id = "estimate", request_body = NewMessageBody,
+    responses((status = 200, body = Estimate)))]
+pub async fn create(
+    State(app): State<App>,
+    asker: Asker<MessagesSend>,
+    Raw(bytes): Raw<true>,
+) -> Result<Json<Estimate>, Problem> {
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || runtime.block_on(async { estimate(&app, asker, &bytes).await });
+    tokio::task::spawn_blocking(work).await.map_err(|_| Code::Internal)?.map(Json)
+}
+
+async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result<Estimate, Problem> {
+    let sending = Sending::read(bytes)?;
+    let caller = asker.named(app, sending.client_id()).await?;
+    let prices = app.pipeline.prices();
+    let rules = sending::rules(app, &caller, &prices, app.clock.now_ms());
+    let mut mistakes = Vec::new();
+    let bulk = matches!(sending.to, Some(To::Many(_)));
+    let to = match &sending.to {
+        Some(To::One(one)) => Some(std::slice::from_ref(one)),
+        _ => many(&sending, &mut mistakes),
+    };
+    let content = sending::content(&sending, bulk, &rules, &mut mistakes);
+    let (Some(to), Some(content), true) = (to, content, mistakes.is_empty()) else { return Err(mistakes.into()) };
+    let Recipients { messages, refusals, wrong } = batches::recipients(to, &content, &rules);
+    let mut by_price: BTreeMap<Money, usize> = BTreeMap::new();
+    for m in &messages {
+        *by_price.entry(m.unit_price).or_default() += 1;
+    }
+    let duplicates = refusals.iter().filter(|(_, code)| *code == Code::DuplicateRecipient.as_str()).count();
+    let explained = Problem::from(wrong).errors.into_iter().map(|mut e| {
+        if !bulk {
+            e.pointer = "#/to".into();
+        }
+        e
+    });
+    Ok(Estimate {
+        encoding: encoding_name(content.plan.encoding.number()),
+        parts: content.plan.parts,
+        units: content.plan.units,
+        units_per_part: [false, true].map(|several| content.plan.encoding.capacity(several)),
+        replaced: content.plan.replaced,
+        lane: content.lane.as_str(),
+        recipients: messages.len(),
+        duplicates,
+        refused: refusals.len() - duplicates,
+        refusals: explained.collect(),
+        prices: by_price
+            .into_iter()
+            .map(|(price, recipients)| PriceOf { per_part: price.to_string(), recipients })
+            .collect(),
+        total: messages.iter().map(batches::price).sum::<Money>().to_string(),
+        currency: caller.info.currency.clone(),
+    })
+}

@@ -19,10 +19,10 @@ use carillon_domain::permission::{Role, Scope, Scopes};
 use carillon_store::account::{Account, NewAccount, StartingCredit};
 use carillon_store::api_key::ApiKey;
 use carillon_store::session::Session;
-use carillon_store::{StoreError, account, api_key, session, user};
+use carillon_store::{Db, StoreError, account, api_key, session, user};
 
 use crate::api::error::{Code, Problem};
-use crate::app::App;
+use crate::app::{App, Ids};
 use cache::Cache;
 
 /// Somebody who may ask: an account, and what the credential allows there.
@@ -284,6 +284,34 @@ impl App {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+/// Makes and stores a key; returns it whole, for the one time it is shown, and its row.
+pub async fn issue_key(
+    db: &Db,
+    ids: &Ids,
+    now: i64,
+    account: AccountNo,
+    name: String,
+    scopes: Scopes,
+    expires_at: Option<i64>,
+) -> Result<(String, ApiKey), StoreError> {
+    let (whole, key_id) = key::generate();
+    let row = ApiKey {
+        id: ApiKeyId::new(now, ids.next(), account),
+        account,
+        key_id,
+        secret_hash: key::hash(&whole).to_vec(),
+        hint: whole[whole.len() - 4..].to_owned(),
+        name,
+        scopes,
+        created_at: now,
+        expires_at,
+        revoked_at: None,
+        used_at: None,
+    };
+    api_key::create(db, &row).await?;
+    Ok((whole, row))
 }
 
 /// What a person may do in an account.

@@ -12,7 +12,7 @@ use super::auth::name;
 use super::error::{Code, Problem};
 use super::extract::{Can, Id, Json, KeysManage, Query};
 use super::page::{Paged, Window};
-use crate::access::key;
+use crate::access;
 use crate::app::App;
 use crate::clock::rfc3339;
 
@@ -87,33 +87,6 @@ fn view(k: ApiKey) -> KeyView {
     }
 }
 
-/// Makes and stores a key; returns it whole, for the one time it is shown. The command line makes its keys here too.
-pub async fn issue(
-    app: &App,
-    account: carillon_domain::id::AccountNo,
-    name: String,
-    scopes: Scopes,
-    expires_at: Option<i64>,
-) -> Result<(String, ApiKey), carillon_store::StoreError> {
-    let (whole, key_id) = key::generate();
-    let now = app.clock.now_ms();
-    let row = ApiKey {
-        id: ApiKeyId::new(now, app.ids.next(), account),
-        account,
-        key_id,
-        secret_hash: key::hash(&whole).to_vec(),
-        hint: whole[whole.len() - 4..].to_owned(),
-        name,
-        scopes,
-        created_at: now,
-        expires_at,
-        revoked_at: None,
-        used_at: None,
-    };
-    api_key::create(&app.db, &row).await?;
-    Ok((whole, row))
-}
-
 /// Make an API key. The answer is the only place it is ever shown.
 #[utoipa::path(post, path = "/v1/api-keys", tag = "Access", operation_id = "createApiKey", request_body = NewKey,
     responses((status = 201, body = CreatedKey)))]
@@ -141,7 +114,8 @@ pub async fn create(
         return Err(Code::ScopeNotHeld.into());
     }
     let expires_at = body.expires_at.map(|text| future(&text, app.clock.now_ms())).transpose()?;
-    let (key, row) = issue(&app, caller.account, name, scopes, expires_at).await?;
+    let (key, row) =
+        access::issue_key(&app.db, &app.ids, app.clock.now_ms(), caller.account, name, scopes, expires_at).await?;
     Ok((StatusCode::CREATED, Json(CreatedKey { key, view: view(row) })))
 }
 

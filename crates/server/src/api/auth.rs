@@ -18,8 +18,9 @@ use uuid::Uuid;
 
 use super::error::{Code, Problem};
 use super::extract::Json;
+use super::sessions::Person;
 use crate::access::token::{self, Claims};
-use crate::access::{Actor, Caller, key, password};
+use crate::access::{key, password};
 use crate::app::App;
 
 /// Who wants an account.
@@ -262,14 +263,9 @@ pub async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Resul
 
 /// Sign out: the session ends, its tokens are refused at once.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "Access", operation_id = "logout", responses((status = 204)))]
-pub async fn logout(State(app): State<App>, caller: Caller) -> Result<StatusCode, Problem> {
-    let Actor::User(user, id) = caller.actor else {
-        return Err(
-            Code::Forbidden.with("only a signed-in person can sign out; revoke a key with DELETE /v1/api-keys/{id}")
-        );
-    };
-    session::revoke(&app.db, caller.account, user, id, app.clock.now_ms()).await?;
-    app.access.forget_session(id);
+pub async fn logout(State(app): State<App>, person: Person) -> Result<StatusCode, Problem> {
+    session::revoke(&app.db, person.account, person.user, person.session, app.clock.now_ms()).await?;
+    app.access.forget_session(person.session);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,1 +1,4 @@
-fn main(){}
+//! Everything about the server that is tested from outside, as one binary: it links once.
+
+mod api;
+mod app;

@@ -1,0 +1,100 @@
+//! Walks every route of the OpenAPI document with another account's key: what belongs to one account is not there for another.
+
+use carillon_domain::id::TypeId;
+use carillon_domain::permission::{Scope, Scopes};
+use serde_json::json;
+
+use crate::app::TestApp;
+
+/// Routes that anybody may call, or that need no id and speak of the caller alone.
+const OF_NOBODY: &[&str] = &["/health", "/ready", "/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh"];
+
+fn routes() -> Vec<(String, String)> {
+    let document = serde_json::to_value(carillon::api::openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |(path, item): (&String, &serde_json::Value)| {
+        item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(methods).collect()
+}
+
+/// No credential, no route.
+#[tokio::test]
+async fn every_route_wants_a_credential() {
+    let t = TestApp::start().await;
+    let mut walked = 0;
+    for (method, path) in routes() {
+        if OF_NOBODY.contains(&path.as_str()) {
+            continue;
+        }
+        let path = path.replace("{id}", "acc_01h455vb4pex5vsknk084sn02q");
+        let answer = t.call(&method, &path, "", None).await;
+        assert_eq!(answer.refusal(), (401, "unauthenticated".into()), "{method} {path}");
+        walked += 1;
+    }
+    assert!(walked > 10, "the document lists the routes");
+}
+
+/// With an id of another account in its path, every route answers 404 or 403, whatever the caller may do at home.
+#[tokio::test]
+async fn ids_of_another_account_are_not_there() {
+    let t = TestApp::start().await;
+    let (victim, victims_key) = t.account("victim").await;
+    let (_, thief) = t.account("thief").await;
+    let made = t.post("/v1/api-keys", &victims_key, json!({ "name": "target" })).await.json();
+    let key_id = made["id"].as_str().unwrap();
+    let foreign = |prefix: &str| {
+        let id = carillon_domain::id::compose(t.app.clock.now_ms(), 7, victim.no);
+        let wrapped = carillon_domain::id::MessageId::from_uuid(id).to_string();
+        wrapped.replace("msg_", prefix)
+    };
+    let mut walked = 0;
+    for (method, path) in routes().into_iter().filter(|(_, path)| path.contains("{id}")) {
+        let id = match path.split('/').nth(2) {
+            Some("api-keys") => key_id.to_owned(),
+            Some("sessions") => foreign("ses_"),
+            Some("messages") => foreign("msg_"),
+            Some("batches") => foreign("bat_"),
+            Some("admin") => victim.id.to_string(),
+            _ => panic!("{path}: say here which id of the victim to try"),
+        };
+        let path = path.replace("{id}", &id);
+        let answer = t.call(&method, &path, &thief, Some(json!({}))).await;
+        assert!(matches!(answer.status, 403 | 404), "{method} {path}: {} {}", answer.status, answer.text);
+        walked += 1;
+    }
+    assert!(walked >= 5);
+    let target = t.get(&format!("/v1/api-keys/{key_id}"), &victims_key).await.json();
+    assert_eq!(target["revoked_at"], json!(null), "and nothing was done");
+}
+
+/// A key without any scope can only ask who it is.
+#[tokio::test]
+async fn a_key_without_scopes_reaches_nothing() {
+    let t = TestApp::start().await;
+    let (_, powerless) = t.account_with("a", Scopes::NONE).await;
+    for (method, path) in routes() {
+        if OF_NOBODY.contains(&path.as_str()) || path == "/v1/me" {
+            continue;
+        }
+        let path = path.replace("{id}", "acc_01h455vb4pex5vsknk084sn02q");
+        let answer = t.call(&method, &path, &powerless, None).await;
+        assert_eq!(answer.refusal(), (403, "forbidden".into()), "{method} {path}");
+    }
+}
+
+/// All scopes of an account are not the operator's.
+#[tokio::test]
+async fn only_operators_operate() {
+    let t = TestApp::start().await;
+    let (_, owner) = t.account("a").await;
+    for (method, path) in routes().into_iter().filter(|(_, path)| path.starts_with("/v1/admin")) {
+        let path = path.replace("{id}", "acc_01h455vb4pex5vsknk084sn02q");
+        assert_eq!(
+            t.call(&method, &path, &owner, Some(json!({}))).await.refusal(),
+            (403, "forbidden".into()),
+            "{method} {path}"
+        );
+    }
+    assert!(!Scopes::account_all().allows(Scope::Operate));
+}

@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{Ids, open_database};
 use crate::clock::Clock;
 use crate::config::{self, Config, Loaded, Mistakes, Sources};
+use crate::simulator::SimulatorArgs;
 
 /// Carillon: an SMS platform that anyone can run.
 #[derive(Debug, Parser)]
@@ -72,6 +73,8 @@ enum Command {
     Openapi,
     /// Send a message through a running server and follow it to its end.
     Send(send::SendArgs),
+    /// Be a carrier: an SMSC on a TCP port, with the faults asked for.
+    Simulator(SimulatorArgs),
     /// Load a running server and measure it.
     Bench(carillon_bench::Args),
 }
@@ -139,6 +142,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             Ok(())
         }
         Command::Send(args) => send::run(&cli.settings.load(&[])?.config, args).await,
+        Command::Simulator(args) => {
+            let mut out = std::io::stdout();
+            args.run(serve::stop_signal(), &mut out).await.map_err(|e| CliError::Io("the simulator".into(), e))
+        }
         Command::Bench(_) => Ok(()), // ran before there was a runtime
     }
 }
@@ -198,4 +205,25 @@ fn say(line: impl Display) {
 
 fn complain(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "carillon: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_do_not_contradict_one_another() {
+        Cli::command().debug_assert();
+        for line in [
+            "carillon serve --listen 127.0.0.1:0",
+            "carillon credit add 1 -2.50 --kind adjustment --note x",
+            "carillon ledger verify --data-folder d",
+            "carillon send +4915112345678 hello",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
 }

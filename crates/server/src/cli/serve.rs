@@ -62,7 +62,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     if tokio::time::timeout(patience, &mut serving).await.is_err() {
         tracing::warn!("requests were still open after {} s; they are cut off", patience.as_secs());
     }
-    app.db.close().await;
+    app.stop(patience).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -139,7 +139,7 @@ fn keep_metrics_small(app: &App) {
 }
 
 /// Completes at SIGINT or SIGTERM.
-async fn stop_signal() {
+pub(super) async fn stop_signal() {
     #[cfg(unix)]
     {
         let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());

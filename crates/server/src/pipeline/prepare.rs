@@ -342,8 +342,9 @@ fn options(draft: &Draft<'_>, settings: &Settings) -> Result<Options, Mistake> {
 }
 
 fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistake> {
-    let field = if draft.data.is_some() { "data" } else { "text" };
-    let planned = if draft.data.is_some() {
+    let binary = draft.data.is_some() && draft.text.is_none();
+    let field = if binary { "data" } else { "text" };
+    let planned = if binary {
         let octets = STANDARD.decode(body).map_err(|_| {
             Mistake::new("data", "invalid_value", "octets as base64 with padding (RFC 4648 §4), for example 3q2+7w==")
         })?;

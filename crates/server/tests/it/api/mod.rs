@@ -1,7 +1,11 @@
 //! The HTTP API.
 
 mod auth;
+mod bad_input;
+mod batches;
 mod isolation;
 mod keys;
 mod me;
+mod messages;
 mod requests;
+mod seed1;

@@ -30,7 +30,6 @@ pub(super) struct Lines {
     pub(super) queue: Queue,
     /// Whether its link can take messages.
     pub(super) up: bool,
-    pub(super) draining: bool,
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What is told about a running server: log lines and metrics.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -10,7 +11,10 @@ use crate::config::{Log, LogFormat};
 /// Sends log lines to standard error as configured. Once a process; later calls change nothing.
 pub fn init_log(log: &Log) {
     let filter = EnvFilter::try_new(&log.level).expect("the configuration was checked");
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A process that logs already (a test run) keeps what it has.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),

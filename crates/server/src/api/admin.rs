@@ -147,6 +147,7 @@ pub async fn change(
     let settings = body.settings.map(|s| s.apply(&old.settings)).transpose()?;
     let new = account::change(&app.db, old.no, name.as_deref(), body.status, body.tier, settings.as_ref()).await?;
     app.access.forget_account(old.no);
+    app.pipeline.set_tier(new.no, new.tier);
     tracing::info!(account = %id, actor = %caller.actor, "{} changed account {id}: {:?} {:?}", caller.actor, new.status, new.tier);
     Ok(Json(AccountView::of(&new)))
 }

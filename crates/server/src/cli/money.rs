@@ -89,7 +89,7 @@ impl CreditCommand {
 /// A price is for the longest matching prefix; an account's own list wins over everybody's.
 #[derive(Debug, Subcommand)]
 pub(super) enum PriceCommand {
-    /// Set the price of a part. A running server takes it up when it next reads its prices.
+    /// Set the price of a part. A running server takes it up within ten seconds.
     Set {
         /// Digits after the plus, such as 49 or 4915; "all" for everywhere.
         prefix: String,

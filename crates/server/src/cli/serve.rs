@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::{CliError, say};
 use crate::access::issue_key;
 use crate::api;
-use crate::app::App;
+use crate::app::{App, load_prices};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::telemetry;
@@ -36,6 +36,9 @@ impl ServeArgs {
 /// The key made at first start, for `carillon send` on the same machine. Only its owner can read it.
 pub(super) const FIRST_KEY_FILE: &str = "first.key";
 
+/// Between two looks at the price lists.
+const PRICES_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
 pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     let config = loaded.config;
     telemetry::init_log(&config.log);
@@ -51,6 +54,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     let fresh = first_account(&app).await?;
     announce(&app, address, fresh.as_deref());
     keep_metrics_small(&app);
+    follow_prices(&app);
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));
     tokio::select! {
@@ -134,6 +138,20 @@ fn keep_metrics_small(app: &App) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(5));
         while shutdown.run_until_cancelled(every.tick()).await.is_some() {
             metrics.run_upkeep();
+        }
+    });
+}
+
+/// Prices set at the command line, beside this process, count from the next look.
+fn follow_prices(app: &App) {
+    let app = app.clone();
+    tokio::spawn(async move {
+        let mut every = tokio::time::interval(PRICES_EVERY);
+        while app.shutdown.run_until_cancelled(every.tick()).await.is_some() {
+            match load_prices(&app.config, &app.db).await {
+                Ok(prices) => app.pipeline.set_prices(prices),
+                Err(error) => tracing::warn!(%error, "could not read the prices; those in force stay"),
+            }
         }
     });
 }

@@ -191,13 +191,21 @@ SELECT b.available + b.held + b.spent, b.held, b.spent,
 FROM balance b WHERE b.account_no = $1";
 
 const BATCH_SUMS: &str = "
-SELECT b.id, b.total, COALESCE(m.total, 0), b.parts, COALESCE(m.parts, 0), b.held, COALESCE(m.held, 0), b.captured, COALESCE(m.captured, 0)
+SELECT b.id, CAST(b.total AS BIGINT), COALESCE(m.total, 0), b.parts, COALESCE(m.parts, 0), b.held, COALESCE(m.held, 0),
+       b.captured, COALESCE(m.captured, 0), CAST(b.queued AS BIGINT), COALESCE(m.queued, 0), CAST(b.sent AS BIGINT), COALESCE(m.sent, 0),
+       CAST(b.delivered AS BIGINT), COALESCE(m.delivered, 0), CAST(b.failed AS BIGINT)
 FROM batch b LEFT JOIN (
   SELECT batch_id, COUNT(*) AS total, CAST(SUM(parts) AS BIGINT) AS parts, CAST(SUM(held) AS BIGINT) AS held,
-         CAST(SUM(captured) AS BIGINT) AS captured
+         CAST(SUM(captured) AS BIGINT) AS captured, COUNT(CASE WHEN state IN (0, 1) THEN 1 END) AS queued,
+         COUNT(CASE WHEN state = 2 THEN 1 END) AS sent, COUNT(CASE WHEN state = 3 THEN 1 END) AS delivered
   FROM message WHERE account_no = $1 AND batch_id IS NOT NULL GROUP BY batch_id) m ON m.batch_id = b.id
 WHERE b.account_no = $1 AND b.state = 1
-  AND (b.total <> COALESCE(m.total, 0) OR b.parts <> COALESCE(m.parts, 0) OR b.held <> COALESCE(m.held, 0) OR b.captured <> COALESCE(m.captured, 0))";
+  AND (b.total <> COALESCE(m.total, 0) OR b.parts <> COALESCE(m.parts, 0) OR b.held <> COALESCE(m.held, 0)
+       OR b.captured <> COALESCE(m.captured, 0) OR b.queued <> COALESCE(m.queued, 0) OR b.sent <> COALESCE(m.sent, 0)
+       OR b.delivered <> COALESCE(m.delivered, 0) OR b.total <> b.queued + b.sent + b.delivered + b.failed)";
+
+/// A batch and pairs of a recorded and a computed sum; at last what it says failed.
+type BatchSums = (Uuid, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 async fn verify_account(db: &Db, account: AccountNo, found: &mut impl FnMut(Difference)) -> Result<(), StoreError> {
     let (all, held, spent, entries, open, captured) = read_db!(db, |c| {
@@ -211,13 +219,35 @@ async fn verify_account(db: &Db, account: AccountNo, found: &mut impl FnMut(Diff
     compare(None, "available + held + spent against the entries", all, entries);
     compare(None, "held against the open messages", held, open);
     compare(None, "spent against the captured of the messages", spent, captured);
-    type Sums = (Uuid, i64, i64, i64, i64, i64, i64, i64, i64);
-    let batches: Vec<Sums> = read_db!(db, |c| sqlx::query_as(BATCH_SUMS).bind(account.as_i64()).fetch_all(c).await)?;
-    for (id, total, counted, parts, parts_sum, held, held_sum, captured, captured_sum) in batches {
-        compare(Some(id), "total against its messages", total, counted);
-        compare(Some(id), "parts against its messages", parts, parts_sum);
-        compare(Some(id), "held against its messages", held, held_sum);
-        compare(Some(id), "captured against its messages", captured, captured_sum);
+    let batches: Vec<BatchSums> =
+        read_db!(db, |c| sqlx::query_as(BATCH_SUMS).bind(account.as_i64()).fetch_all(c).await)?;
+    for (
+        id,
+        total,
+        all,
+        parts,
+        all_parts,
+        held,
+        all_held,
+        captured,
+        all_captured,
+        queued,
+        all_queued,
+        sent,
+        all_sent,
+        delivered,
+        all_delivered,
+        failed,
+    ) in batches
+    {
+        compare(Some(id), "total against its messages", total, all);
+        compare(Some(id), "parts against its messages", parts, all_parts);
+        compare(Some(id), "held against its messages", held, all_held);
+        compare(Some(id), "captured against its messages", captured, all_captured);
+        compare(Some(id), "queued against its messages", queued, all_queued);
+        compare(Some(id), "sent against its messages", sent, all_sent);
+        compare(Some(id), "delivered against its messages", delivered, all_delivered);
+        compare(Some(id), "failed against its messages", failed, all - all_queued - all_sent - all_delivered);
     }
     Ok(())
 }

@@ -10,12 +10,14 @@ pub mod account;
 pub mod api_key;
 pub mod batch;
 pub mod connection;
+pub mod checkpoint;
 pub mod hot;
 pub mod ledger;
 pub mod message;
 pub mod platform;
 pub mod rate;
 pub mod session;
+pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod user;

@@ -262,8 +262,9 @@ impl<'a> Plan<'a> {
             row.connection = Some(o.connection);
         }
         row.dirty = true;
-        let answered = !matches!(o.result, PartResult::Unknown { .. });
-        if answered && was_in_doubt {
+        // An answer at last, where there may have been none.
+        let late = was_in_doubt || tried_again || row.progress.closed;
+        if late && !matches!(o.result, PartResult::Unknown { .. }) {
             self.unknown_gone.push(o.attempted());
         }
         // A refusal that may be tried again leaves the part to be sent, whatever it was before.

@@ -5,12 +5,13 @@ mod settle;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::money::Money;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{Connection, Postgres, Transaction};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::intake::{self, refusals_json};
@@ -227,8 +228,8 @@ async fn read_intake(tx: Conn<'_>, requests: &[IntakeRequest], now: i64) -> Resu
     .bind(&accounts)
     .fetch_all(&mut *tx)
     .await?;
-    let mut read = intake::Read::default();
-    read.available = balances.into_iter().map(|(no, available)| (AccountNo::from_i64(no), Money(available))).collect();
+    let available = balances.into_iter().map(|(no, available)| (AccountNo::from_i64(no), Money(available))).collect();
+    let mut read = intake::Read { available, ..intake::Read::default() };
     let keyed: Vec<_> = requests.iter().filter_map(|r| r.key.map(|k| (r.account.as_i64(), k.key.to_vec()))).collect();
     if !keyed.is_empty() {
         let (accounts, keys): (Vec<i64>, Vec<Vec<u8>>) = keyed.into_iter().unzip();

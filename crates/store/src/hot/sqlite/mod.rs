@@ -1,4 +1,5 @@
 //! The hot path on the embedded file: `rusqlite`, prepared statements, one row at a time (measured cheaper than anything wider).
+//! Parameters are written `?1` here: to SQLite `$1` is a name, bound in order of first appearance (sqlx sorts that out, rusqlite does not).
 
 mod read;
 mod settle;
@@ -98,30 +99,30 @@ impl Writer {
 fn discard(tx: &Connection, account: i64, batch: Uuid, held: i64) -> Result<(), StoreError> {
     let (oldest, batch) = (oldest_of(batch), batch.as_bytes());
     tx.execute(
-        "DELETE FROM due_at WHERE account_no = $1 AND message_id IN
-         (SELECT id FROM message WHERE account_no = $1 AND id >= $2 AND batch_id = $3)",
+        "DELETE FROM due_at WHERE account_no = ?1 AND message_id IN
+         (SELECT id FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3)",
         params![account, oldest.as_bytes(), batch],
     )?;
     tx.execute(
-        "DELETE FROM message WHERE account_no = $1 AND id >= $2 AND batch_id = $3",
+        "DELETE FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3",
         params![account, oldest.as_bytes(), batch],
     )?;
     // A span may hold other messages of its commit as well: only what is empty now goes.
     let spans: Vec<(MessageId, u32)> = tx
-        .prepare("SELECT first_id, count FROM due_span WHERE account_no = $1 AND first_id >= $2")?
+        .prepare("SELECT first_id, count FROM due_span WHERE account_no = ?1 AND first_id >= ?2")?
         .query_map(params![account, oldest.as_bytes()], |r| Ok((message_id(r, 0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut empty = tx.prepare(
-        "DELETE FROM due_span WHERE account_no = $1 AND first_id = $2
-         AND NOT EXISTS (SELECT 1 FROM message WHERE account_no = $1 AND id BETWEEN $2 AND $3)",
+        "DELETE FROM due_span WHERE account_no = ?1 AND first_id = ?2
+         AND NOT EXISTS (SELECT 1 FROM message WHERE account_no = ?1 AND id BETWEEN ?2 AND ?3)",
     )?;
     for (first, count) in spans {
         empty.execute(params![account, first.0.as_bytes(), first.nth(count.saturating_sub(1)).0.as_bytes()])?;
     }
-    tx.execute("DELETE FROM idempotency WHERE account_no = $1 AND resource = $2", params![account, batch])?;
-    tx.execute("DELETE FROM batch WHERE account_no = $1 AND id = $2", params![account, batch])?;
+    tx.execute("DELETE FROM idempotency WHERE account_no = ?1 AND resource = ?2", params![account, batch])?;
+    tx.execute("DELETE FROM batch WHERE account_no = ?1 AND id = ?2", params![account, batch])?;
     tx.execute(
-        "UPDATE balance SET available = available + $2, held = held - $2 WHERE account_no = $1",
+        "UPDATE balance SET available = available + ?2, held = held - ?2 WHERE account_no = ?1",
         params![account, held],
     )?;
     Ok(())
@@ -129,9 +130,9 @@ fn discard(tx: &Connection, account: i64, batch: Uuid, held: i64) -> Result<(), 
 
 fn read_intake(tx: &Connection, requests: &[IntakeRequest], now: i64) -> Result<intake::Read, StoreError> {
     let mut read = intake::Read::default();
-    let mut balance = tx.prepare_cached("SELECT available FROM balance WHERE account_no = $1")?;
+    let mut balance = tx.prepare_cached("SELECT available FROM balance WHERE account_no = ?1")?;
     let mut key = tx.prepare_cached(
-        "SELECT fingerprint, resource FROM idempotency WHERE day IN ($1, $2) AND account_no = $3 AND key_hash = $4",
+        "SELECT fingerprint, resource FROM idempotency WHERE day IN (?1, ?2) AND account_no = ?3 AND key_hash = ?4",
     )?;
     let day = day_of(now);
     for request in requests {
@@ -167,23 +168,23 @@ fn write_intake(
         }
     }
     let mut hold =
-        tx.prepare_cached("UPDATE balance SET available = available - $2, held = held + $2 WHERE account_no = $1")?;
+        tx.prepare_cached("UPDATE balance SET available = available - ?2, held = held + ?2 WHERE account_no = ?1")?;
     for (account, held) in &plan.holds {
         hold.execute(params![account.as_i64(), held.0])?;
     }
     let mut span =
-        tx.prepare_cached("INSERT INTO due_span (account_no, first_id, lane, count) VALUES ($1, $2, $3, $4)")?;
+        tx.prepare_cached("INSERT INTO due_span (account_no, first_id, lane, count) VALUES (?1, ?2, ?3, ?4)")?;
     for s in &plan.spans {
         span.execute(params![s.key.first.account().as_i64(), s.key.first.0.as_bytes(), s.lane.number(), s.count])?;
     }
     for k in &plan.keys {
-        tx.prepare_cached("INSERT INTO idempotency (day, account_no, key_hash, fingerprint, resource, kind) VALUES ($1, $2, $3, $4, $5, $6)")?
+        tx.prepare_cached("INSERT INTO idempotency (day, account_no, key_hash, fingerprint, resource, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![day_of(now), k.account.as_i64(), k.key.key, k.key.fingerprint, k.resource.as_bytes(), k.kind])?;
     }
     for b in &plan.batches {
         tx.prepare_cached(
             "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags, refusals, created_at)
-             VALUES ($1, $2, $3, $4, $5, $5, 0, 0, 0, $6, $7, 0, $8, $9, $10, $11)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, 0, 0, ?6, ?7, 0, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             b.account.as_i64(),
@@ -200,7 +201,7 @@ fn write_intake(
         ])?;
     }
     for (account, id) in &plan.sealed {
-        tx.prepare_cached("UPDATE batch SET state = 1 WHERE account_no = $1 AND id = $2")?
+        tx.prepare_cached("UPDATE batch SET state = 1 WHERE account_no = ?1 AND id = ?2")?
             .execute(params![account.as_i64(), id.as_bytes()])?;
     }
     Ok(())
@@ -210,7 +211,7 @@ fn write_intake(
 const INSERT_PLAIN: &str =
     "INSERT INTO message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body,
                           unit_price, held, captured, attempts, expires_at)
-     VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15)";
+     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, ?15)";
 
 fn insert_message(
     tx: &Connection,
@@ -246,7 +247,7 @@ fn insert_message(
     tx.prepare_cached(
         "INSERT INTO message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body,
                               unit_price, held, captured, attempts, expires_at, otp_code, reference, due_at, client_ref, tags, callback_url)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17, $18, $19, $20, $21, $22)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     )?
     .execute(params![
         account, id.0.as_bytes(), batch, m.state().number(), m.lane.number(), m.category.number(), m.flags.0, m.encoding, m.parts,
@@ -261,7 +262,7 @@ fn insert_message(
 }
 
 fn insert_due(tx: &Connection, due_at: i64, id: MessageId) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT INTO due_at (due_at, account_no, message_id) VALUES ($1, $2, $3)")?.execute(params![
+    tx.prepare_cached("INSERT INTO due_at (due_at, account_no, message_id) VALUES (?1, ?2, ?3)")?.execute(params![
         due_at,
         id.account().as_i64(),
         id.0.as_bytes()

@@ -46,7 +46,7 @@ impl Reader {
         let sql = concat!(
             "SELECT ",
             queued_columns!(),
-            ", 0 FROM message m WHERE m.account_no = $1 AND m.id BETWEEN $2 AND $3 AND m.state = 1 AND m.due_at IS NULL ORDER BY m.id"
+            ", 0 FROM message m WHERE m.account_no = ?1 AND m.id BETWEEN ?2 AND ?3 AND m.state = 1 AND m.due_at IS NULL ORDER BY m.id"
         );
         let values = vec![
             Value::Integer(first.account().as_i64()),
@@ -66,8 +66,8 @@ impl Reader {
             "SELECT ",
             queued_columns!(),
             ", d.due_at FROM due_at d JOIN message m ON m.account_no = d.account_no AND m.id = d.message_id
-             WHERE (d.due_at, d.account_no, d.message_id) > ($1, $2, $3) AND d.due_at <= $4 AND m.state IN (0, 1)
-             ORDER BY d.due_at, d.account_no, d.message_id LIMIT $5"
+             WHERE (d.due_at, d.account_no, d.message_id) > (?1, ?2, ?3) AND d.due_at <= ?4 AND m.state IN (0, 1)
+             ORDER BY d.due_at, d.account_no, d.message_id LIMIT ?5"
         );
         let values = vec![
             Value::Integer(after.0),
@@ -84,7 +84,7 @@ impl Reader {
         let mut out = Vec::new();
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut body_statement =
-            self.connection.prepare_cached("SELECT body FROM batch WHERE account_no = $1 AND id = $2")?;
+            self.connection.prepare_cached("SELECT body FROM batch WHERE account_no = ?1 AND id = ?2")?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         while let Some(r) = rows.next()? {
             let body = match (r.get_ref(9)?.as_blob_or_null(), r.get::<_, Option<[u8; 16]>>(13)?) {
@@ -124,7 +124,7 @@ impl Reader {
     pub(crate) fn undecided(&mut self, until: i64, limit: u32) -> Result<Vec<Attempted>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT connection_no, phone_tag, message_id, part, attempt FROM unknown_attempt
-             WHERE decide_at IS NOT NULL AND decide_at <= $1 ORDER BY decide_at LIMIT $2",
+             WHERE decide_at IS NOT NULL AND decide_at <= ?1 ORDER BY decide_at LIMIT ?2",
         )?;
         let rows = statement.query_map(params![until, limit], |r| {
             Ok(Attempted {

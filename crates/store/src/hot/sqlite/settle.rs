@@ -25,7 +25,7 @@ pub(super) fn run(
     write(tx, &plan, &rows)?;
     write_events(tx, &plan, ids, now)?;
     for span in spans_done {
-        tx.prepare_cached("DELETE FROM due_span WHERE account_no = $1 AND first_id = $2")?
+        tx.prepare_cached("DELETE FROM due_span WHERE account_no = ?1 AND first_id = ?2")?
             .execute(params![span.first.account().as_i64(), span.first.0.as_bytes()])?;
     }
     Ok(plan.settled)
@@ -33,7 +33,7 @@ pub(super) fn run(
 
 const ROW: &str =
     "SELECT state, flags, parts, part_states, unit_price, held, captured, error_code, final_at, batch_id, attempts,
-                          connection_no, carrier_error, due_at, sent_at FROM message WHERE account_no = $1 AND id = $2";
+                          connection_no, carrier_error, due_at, sent_at FROM message WHERE account_no = ?1 AND id = ?2";
 
 fn read_row(r: &SqlRow<'_>) -> rusqlite::Result<Row> {
     let state = State::from_number(r.get(0)?).unwrap_or(State::Failed);
@@ -70,7 +70,7 @@ fn read<'a>(tx: &Connection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreE
     let mut wanted = settle::wanted(items);
     let mut read = Read::default();
     let mut reference = tx.prepare_cached(
-        "SELECT message_id, part, attempt, phone_tag FROM carrier_ref WHERE connection_no = $1 AND carrier_id = $2",
+        "SELECT message_id, part, attempt, phone_tag FROM carrier_ref WHERE connection_no = ?1 AND carrier_id = ?2",
     )?;
     for &(connection, carrier_id) in &wanted.receipts {
         let mut rows = reference.query(params![connection, carrier_id])?;
@@ -114,7 +114,7 @@ fn read<'a>(tx: &Connection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreE
 
 fn read_unknowns(tx: &Connection, connection: i32, phone_tag: i64) -> Result<Vec<OpenUnknown>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT message_id, part, attempt, sender, submitted_at FROM unknown_attempt WHERE connection_no = $1 AND phone_tag = $2",
+        "SELECT message_id, part, attempt, sender, submitted_at FROM unknown_attempt WHERE connection_no = ?1 AND phone_tag = ?2",
     )?;
     let rows = statement.query_map(params![connection, phone_tag], |r| {
         let attempt = Attempted { connection, phone_tag, id: message_id(r, 0)?, part: r.get(1)?, attempt: r.get(2)? };
@@ -126,7 +126,7 @@ fn read_unknowns(tx: &Connection, connection: i32, phone_tag: i64) -> Result<Vec
 fn read_parked(tx: &Connection, key: RefKey<'_>) -> Result<Vec<Parked>, StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT seq, phone_tag, kind, error_code, carrier_error, received_at FROM parked_receipt
-         WHERE connection_no = $1 AND carrier_id = $2 ORDER BY seq",
+         WHERE connection_no = ?1 AND carrier_id = ?2 ORDER BY seq",
     )?;
     let rows = statement.query_map(params![key.0, key.1], |r| {
         let tag: i64 = r.get(1)?;
@@ -152,8 +152,8 @@ fn read_parked(tx: &Connection, key: RefKey<'_>) -> Result<Vec<Parked>, StoreErr
 
 fn write(tx: &Connection, plan: &Plan<'_>, rows: &FxHashMap<MessageId, Row>) -> Result<(), StoreError> {
     let mut update = tx.prepare_cached(
-        "UPDATE message SET state = $3, held = $4, captured = $5, attempts = $6, connection_no = $7, error_code = $8, carrier_error = $9,
-                            due_at = $10, sent_at = $11, final_at = $12, part_states = $13 WHERE account_no = $1 AND id = $2",
+        "UPDATE message SET state = ?3, held = ?4, captured = ?5, attempts = ?6, connection_no = ?7, error_code = ?8, carrier_error = ?9,
+                            due_at = ?10, sent_at = ?11, final_at = ?12, part_states = ?13 WHERE account_no = ?1 AND id = ?2",
     )?;
     // In key order: neighbours share pages.
     let mut dirty: Vec<_> = rows.iter().filter(|(_, r)| r.dirty).collect();
@@ -177,35 +177,35 @@ fn write(tx: &Connection, plan: &Plan<'_>, rows: &FxHashMap<MessageId, Row>) -> 
         ])?;
     }
     let mut insert = tx.prepare_cached(
-        "INSERT INTO carrier_ref (connection_no, carrier_id, message_id, part, attempt, phone_tag) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO carrier_ref (connection_no, carrier_id, message_id, part, attempt, phone_tag) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO NOTHING",
     )?;
     for c in plan.refs_new.iter().flatten() {
         insert.execute(params![c.connection, c.carrier_id, c.id.0.as_bytes(), c.part, c.attempt, c.phone_tag])?;
     }
     let mut delete = tx.prepare_cached(
-        "DELETE FROM carrier_ref WHERE connection_no = $1 AND carrier_id = $2 AND message_id = $3 AND part = $4",
+        "DELETE FROM carrier_ref WHERE connection_no = ?1 AND carrier_id = ?2 AND message_id = ?3 AND part = ?4",
     )?;
     for c in &plan.refs_gone {
         delete.execute(params![c.connection, c.carrier_id, c.id.0.as_bytes(), c.part])?;
     }
     for (due_at, id) in &plan.due_gone {
-        tx.prepare_cached("DELETE FROM due_at WHERE due_at = $1 AND account_no = $2 AND message_id = $3")?
+        tx.prepare_cached("DELETE FROM due_at WHERE due_at = ?1 AND account_no = ?2 AND message_id = ?3")?
             .execute(params![due_at, id.account().as_i64(), id.0.as_bytes()])?;
     }
     for (due_at, id) in &plan.due_new {
         insert_due(tx, *due_at, *id)?;
     }
     let mut money = tx.prepare_cached(
-        "UPDATE balance SET available = available + $3, held = held - $2 - $3, spent = spent + $2 WHERE account_no = $1",
+        "UPDATE balance SET available = available + ?3, held = held - ?2 - ?3, spent = spent + ?2 WHERE account_no = ?1",
     )?;
     for (account, (captured, released)) in &plan.money {
         money.execute(params![account.as_i64(), captured.0, released.0])?;
     }
     for ((account, batch), d) in &plan.batches {
         tx.prepare_cached(
-            "UPDATE batch SET queued = queued + $3, sent = sent + $4, delivered = delivered + $5, failed = failed + $6,
-                              held = held + $7, captured = captured + $8 WHERE account_no = $1 AND id = $2",
+            "UPDATE batch SET queued = queued + ?3, sent = sent + ?4, delivered = delivered + ?5, failed = failed + ?6,
+                              held = held + ?7, captured = captured + ?8 WHERE account_no = ?1 AND id = ?2",
         )?
         .execute(params![account.as_i64(), batch.as_bytes(), d[0], d[1], d[2], d[3], d[4], d[5]])?;
     }
@@ -216,7 +216,7 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
     for a in &plan.attempts {
         tx.prepare_cached(
             "INSERT INTO attempt (account_no, message_id, attempt, part, connection_no, result, error_code, carrier_error, at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             a.id.account().as_i64(), a.id.0.as_bytes(), a.attempt, a.part, a.connection, a.result as i16, a.error, a.carrier_error, a.at,
@@ -226,12 +226,12 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
         let a = &u.attempt;
         tx.prepare_cached(
             "INSERT INTO unknown_attempt (connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         )?
         .execute(params![a.connection, a.phone_tag, a.id.0.as_bytes(), a.part, a.attempt, u.sender, u.submitted_at, decide_at])?;
     }
     const WHICH: &str =
-        "WHERE connection_no = $1 AND phone_tag = $2 AND message_id = $3 AND part = $4 AND attempt = $5";
+        "WHERE connection_no = ?1 AND phone_tag = ?2 AND message_id = ?3 AND part = ?4 AND attempt = ?5";
     for (list, head) in [
         (&plan.unknown_decided, "UPDATE unknown_attempt SET decide_at = NULL"),
         (&plan.unknown_gone, "DELETE FROM unknown_attempt"),
@@ -252,7 +252,7 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
 /// The outbox and the parking.
 fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) -> Result<(), StoreError> {
     for (account, transitions) in &plan.events {
-        tx.prepare_cached("INSERT INTO event (account_no, id, transitions, created_at) VALUES ($1, $2, $3, $4)")?
+        tx.prepare_cached("INSERT INTO event (account_no, id, transitions, created_at) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![account.as_i64(), event_id(ids, now, *account).0.as_bytes(), transitions, now])?;
     }
     for r in &plan.parked_new {
@@ -262,7 +262,7 @@ fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) 
         };
         tx.prepare_cached(
             "INSERT INTO parked_receipt (connection_no, carrier_id, seq, phone_tag, kind, error_code, carrier_error, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             r.connection, r.carrier_id, event_id(ids, now, AccountNo::PLATFORM).0.as_bytes(), r.phone_tag.unwrap_or(0), kind, error,
@@ -270,7 +270,7 @@ fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) 
         ])?;
     }
     for ((connection, carrier_id), seq) in &plan.parked_gone {
-        tx.prepare_cached("DELETE FROM parked_receipt WHERE connection_no = $1 AND carrier_id = $2 AND seq = $3")?
+        tx.prepare_cached("DELETE FROM parked_receipt WHERE connection_no = ?1 AND carrier_id = ?2 AND seq = ?3")?
             .execute(params![connection, carrier_id, seq.as_bytes()])?;
     }
     Ok(())

@@ -1,0 +1,61 @@
+//! Copies SQLite's write-ahead log into the file, off the hot path: commits never pay for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Sqlite, StoreError};
+
+/// Has a connection of its own; for a thread of its own.
+#[derive(Debug)]
+pub struct Checkpointer {
+    connection: Connection,
+    gate: Arc<tokio::sync::Mutex<()>>,
+    wal: PathBuf,
+}
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// Pages in the log.
+    pub pages: i64,
+    /// Of which are in the file by now.
+    pub copied: i64,
+    /// Whether the log was emptied.
+    pub truncated: bool,
+}
+
+impl Checkpointer {
+    /// Opens it beside the handle the rest of the program uses.
+    pub fn open(file: &Sqlite) -> Result<Checkpointer, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&file.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+        let mut wal = file.path.clone().into_os_string();
+        wal.push("-wal");
+        Ok(Checkpointer { connection, gate: file.gate.clone(), wal: wal.into() })
+    }
+
+    /// Copies what no reader holds back; writers go on meanwhile. A log of more than `wal_max` bytes after that is emptied with
+    /// the writers' gate closed. Blocks: never call it on an async thread.
+    pub fn run(&mut self, wal_max: u64) -> Result<Checkpoint, StoreError> {
+        let done = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        let size = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
+        if size <= wal_max {
+            return Ok(done);
+        }
+        let gate = self.gate.clone();
+        let _gate = gate.blocking_lock();
+        let emptied = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        Ok(Checkpoint { truncated: emptied.truncated, ..done })
+    }
+
+    fn checkpoint(&mut self, pragma: &str) -> Result<Checkpoint, StoreError> {
+        let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, bool>(0)?, r.get(1)?, r.get(2)?));
+        let (busy, pages, copied) = self.connection.query_row(pragma, [], read)?;
+        Ok(Checkpoint { pages, copied, truncated: !busy && pages == 0 })
+    }
+}

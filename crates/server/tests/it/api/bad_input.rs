@@ -69,7 +69,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     (r#""to":"+4915112345678901234567890""#, "#/to", "phone_too_long"),
     (r#""to":"+49015112345678""#, "#/to", "phone_trunk_prefix"),
     (r#""to":"+4407400123456""#, "#/to", "phone_trunk_prefix"),
-    (r#""to":"+15005550006""#, "#/to", "phone_invalid_for_country"),
+    (r#""to":"+12005550123""#, "#/to", "phone_invalid_for_country"),
     (r#""to":"+11111111111""#, "#/to", "phone_invalid_for_country"),
     (r#""to":"+4915112345678;drop""#, "#/to", "phone_not_a_number"),
     // Senders.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::messages::{quick, quick_on_postgres};
 use crate::app::TestApp;
 
 fn numbers(count: usize) -> Vec<String> {
@@ -22,17 +23,14 @@ async fn finished(t: &TestApp, key: &str, id: &str) -> Value {
     panic!("{id} did not end in half a minute");
 }
 
-async fn quick() -> TestApp {
-    TestApp::with(|config| {
-        config.sandbox.accept_delay_ms = 0;
-        config.sandbox.receipt_delay_ms = 1;
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_batch_from_acceptance_to_its_totals() {
-    let t = quick().await;
+    for t in [quick().await, quick_on_postgres().await] {
+        accepted_and_counted(t).await;
+    }
+}
+
+async fn accepted_and_counted(t: TestApp) {
     let (_, key) = t.account("a").await;
     let to = ["+4915112345678", "+447400123456", "+49 151 12345678", "+15005550101"];
     let body = json!({"to": to, "from": "Shop", "text": "hello", "client_ref": "c1", "tags": ["x"]});
@@ -87,7 +85,12 @@ async fn in_part_as_far_as_numbers_and_money_go() {
 
 #[tokio::test]
 async fn a_large_batch_is_whole_or_not_there() {
-    let t = quick().await;
+    for t in [quick().await, quick_on_postgres().await] {
+        large_and_whole(t).await;
+    }
+}
+
+async fn large_and_whole(t: TestApp) {
     let (account, key) = t.account("a").await;
     let (_, operator) = t.operator().await;
     let credit = json!({"amount": "1000.00", "kind": "top_up", "note": "test"});

@@ -60,7 +60,8 @@ struct Row {
     refusals: Option<String>,
 }
 
-const COLUMNS: &str = "id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags";
+const COLUMNS: &str =
+    "id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags";
 
 impl TryFrom<Row> for Batch {
     type Error = StoreError;
@@ -96,12 +97,7 @@ pub async fn by_id(db: &Db, account: AccountNo, id: BatchId) -> Result<Batch, St
 }
 
 /// Up to `limit` of an account's batches before an id, newest first; without their refusals, which may be many.
-pub async fn list(
-    db: &Db,
-    account: AccountNo,
-    before: Option<BatchId>,
-    limit: u32,
-) -> Result<Vec<Batch>, StoreError> {
+pub async fn list(db: &Db, account: AccountNo, before: Option<BatchId>, limit: u32) -> Result<Vec<Batch>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS}, NULL AS refusals FROM batch WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
     );

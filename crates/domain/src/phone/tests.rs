@@ -161,3 +161,13 @@ proptest! {
         }
     }
 }
+
+/// The vector of eight octets in the appendix of the SipHash paper (Aumasson and Bernstein, 2012): 0x0001020304050607 happens to have
+/// the shape of a number.
+#[test]
+fn a_tag_is_siphash_2_4_of_eight_octets() {
+    let phone = Phone::from_digits(0x0001_0203_0405_0607).unwrap();
+    let key = std::array::from_fn(|i| i as u8);
+    assert_eq!(phone.tag(&key), 0x93f5_f579_9a93_2462_u64 as i64);
+    assert_ne!(phone.tag(&[0; 16]), phone.tag(&key));
+}

@@ -310,7 +310,9 @@ pub(super) fn many<'a>(sending: &'a Sending<'_>, mistakes: &mut Vec<Mistake>) ->
         None => refuse("missing_field", "add the phone numbers"),
         Some(To::One(_)) => refuse("wrong_type", "an array of phone numbers; one goes to POST /v1/messages"),
         Some(To::Many(list)) if list.is_empty() => refuse("too_short", "the list is empty"),
-        Some(To::Many(list)) if list.len() > RECIPIENTS_MAX => refuse("too_long", "at most 100,000 numbers in one request"),
+        Some(To::Many(list)) if list.len() > RECIPIENTS_MAX => {
+            refuse("too_long", "at most 100,000 numbers in one request")
+        }
         Some(To::Many(list)) => Some(list),
     }
 }
@@ -330,7 +332,9 @@ pub(super) fn recipients(to: &[Text<'_>], content: &Content, rules: &Rules<'_>) 
     for (index, text) in to.iter().enumerate() {
         let place = index as u32;
         match prepare::recipient(text.as_str(), rules.settings) {
-            Ok(phone) if seen.insert(phone.digits()) => found.messages.push(content.message(rules, phone, place, false)),
+            Ok(phone) if seen.insert(phone.digits()) => {
+                found.messages.push(content.message(rules, phone, place, false))
+            }
             Ok(_) => found.refusals.push((place, DUPLICATE)),
             Err(e) => {
                 found.refusals.push((place, e.reason.code()));

@@ -125,7 +125,15 @@ pub struct EventView {
 
 impl EventView {
     fn plain(at: i64, event: &'static str) -> EventView {
-        EventView { at: rfc3339(at), event, connection: None, attempt: None, part: None, reason: None, carrier_code: None }
+        EventView {
+            at: rfc3339(at),
+            event,
+            connection: None,
+            attempt: None,
+            part: None,
+            reason: None,
+            carrier_code: None,
+        }
     }
 }
 

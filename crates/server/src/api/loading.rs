@@ -32,7 +32,8 @@ pub(super) async fn submit(app: &App, mut prepared: Prepared) -> Result<(Verdict
     while !messages.is_empty() {
         let rest = messages.split_off(CHUNK.min(messages.len()));
         let chunk = std::mem::replace(&mut messages, rest);
-        let request = IntakeRequest { account: caller.account, key: None, step: Step::Chunk(batch.id), messages: chunk };
+        let request =
+            IntakeRequest { account: caller.account, key: None, step: Step::Chunk(batch.id), messages: chunk };
         let app = app.clone();
         running.spawn(async move { step(&app, request).await });
         if running.len() == CHUNKS_IN_FLIGHT {
@@ -94,7 +95,9 @@ async fn step(app: &App, request: IntakeRequest) -> Result<(), Problem> {
     loop {
         match app.pipeline.submit(request.clone()).await {
             Ok(_) => return Ok(()),
-            Err(SubmitError::Busy | SubmitError::Unavailable(_)) if tries < RETRIES_MAX && !app.shutdown.is_cancelled() => {
+            Err(SubmitError::Busy | SubmitError::Unavailable(_))
+                if tries < RETRIES_MAX && !app.shutdown.is_cancelled() =>
+            {
                 tries += 1;
                 tokio::time::sleep(RETRY_PAUSE).await;
             }

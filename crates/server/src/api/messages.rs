@@ -176,15 +176,16 @@ pub async fn create(
     let key = idempotency::key(&headers, "POST /v1/messages", &bytes)?;
     let prices = app.pipeline.prices();
     let message = one(&sending, &sending::rules(&app, &caller, &prices, app.clock.now_ms()))?;
-    let request =
-        IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
+    let request = IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
     let (verdict, otp) = if sending.is_otp() {
         app.pipeline.submit_otp(request).await?
     } else {
         (app.pipeline.submit(request).await?, None)
     };
     match (verdict, otp) {
-        (Verdict::Accepted { first, .. }, None) => Ok(Accepted::new(first, &message, &caller).response(StatusCode::ACCEPTED)),
+        (Verdict::Accepted { first, .. }, None) => {
+            Ok(Accepted::new(first, &message, &caller).response(StatusCode::ACCEPTED))
+        }
         (Verdict::Accepted { first, .. }, Some(OtpAnswer::Sent)) => {
             let status = if message.flags.has(Flags::PAY_ON_ACCEPT) { "sent" } else { "delivered" };
             Ok(Accepted { status, ..Accepted::new(first, &message, &caller) }.response(StatusCode::OK))
@@ -200,10 +201,10 @@ fn one(sending: &Sending<'_>, rules: &Rules<'_>) -> Result<NewMessage, Problem> 
     let mut mistakes = Vec::new();
     let phone = match &sending.to {
         None => Err(Mistake::new("to", "missing_field", "add the phone number")),
-        Some(To::Many(_)) => Err(Mistake::new("to", "wrong_type", "one phone number as a string; many go to POST /v1/batches")),
-        Some(To::One(text)) => {
-            prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, None))
+        Some(To::Many(_)) => {
+            Err(Mistake::new("to", "wrong_type", "one phone number as a string; many go to POST /v1/batches"))
         }
+        Some(To::One(text)) => prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, None)),
     };
     let phone = phone.map_err(|mistake| mistakes.push(mistake)).ok();
     let content = sending::content(sending, false, rules, &mut mistakes);
@@ -223,7 +224,9 @@ async fn replay(app: &App, caller: &Caller, id: MessageId) -> Result<Response, P
     let response = match m.state {
         Status::Sent if done || m.flags.has(Flags::PAY_ON_ACCEPT) => otp_again(&m, caller),
         Status::Delivered => otp_again(&m, caller),
-        _ if done => otp_failed(id, m.error.and_then(ErrorCode::from_number).unwrap_or(ErrorCode::Internal)).into_response(),
+        _ if done => {
+            otp_failed(id, m.error.and_then(ErrorCode::from_number).unwrap_or(ErrorCode::Internal)).into_response()
+        }
         _ => return Err(Code::IdempotencyInFlight.into()),
     };
     Ok(idempotency::replayed(response))
@@ -304,10 +307,22 @@ impl ListQuery {
         parameter(&mut wrong, "?client_ref", self.client_ref.as_deref(), |t| seen(t).then_some(()), visible);
         parameter(&mut wrong, "?tag", self.tag.as_deref(), |t| seen(t).then_some(()), visible);
         let filter = Filter {
-            state: parameter(&mut wrong, "?status", self.status.as_deref(), Status::from_name, "a status, such as delivered"),
+            state: parameter(
+                &mut wrong,
+                "?status",
+                self.status.as_deref(),
+                Status::from_name,
+                "a status, such as delivered",
+            ),
             phone_tag: parameter(&mut wrong, "?to", self.to.as_deref(), tag, "a phone number, its + written as %2B"),
             lane: parameter(&mut wrong, "?lane", self.lane.as_deref(), Lane::from_name, "otp, express, normal or bulk"),
-            batch: parameter(&mut wrong, "?batch", self.batch.as_deref(), |t| t.parse::<BatchId>().ok(), "the id of a batch"),
+            batch: parameter(
+                &mut wrong,
+                "?batch",
+                self.batch.as_deref(),
+                |t| t.parse::<BatchId>().ok(),
+                "the id of a batch",
+            ),
             since: parameter(&mut wrong, "?since", self.since.as_deref(), at, INSTANT),
             until: parameter(&mut wrong, "?until", self.until.as_deref(), at, INSTANT),
             client_ref: self.client_ref.as_deref(),
@@ -331,7 +346,8 @@ pub async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Paged<MessageView>>, Problem> {
     let filter = query.filter(&app, &caller)?;
-    let window = Window::open(&app, caller.account, "messages", &format!("{filter:?}"), query.limit, query.cursor.as_deref())?;
+    let window =
+        Window::open(&app, caller.account, "messages", &format!("{filter:?}"), query.limit, query.cursor.as_deref())?;
     let before = window.after.map(MessageId::from_uuid);
     let found = message::list(&app.db, caller.account, &filter, before, window.limit).await?;
     let views = found.rows.into_iter().map(|m| MessageView::of(m, &caller.info)).collect();

@@ -176,12 +176,21 @@ impl<'a> Sending<'a> {
             (!bulk && self.partial.is_some(), "partial", "only batches can be taken in part: POST /v1/batches"),
             (bulk && self.is_otp(), "otp", "one-time codes go one by one: POST /v1/messages"),
         ];
-        rules.into_iter().filter(|(wrong, ..)| *wrong).map(|(_, field, why)| Mistake::new(field, "unknown_field", why)).collect()
+        rules
+            .into_iter()
+            .filter(|(wrong, ..)| *wrong)
+            .map(|(_, field, why)| Mistake::new(field, "unknown_field", why))
+            .collect()
     }
 }
 
 /// The rules of the moment for a caller.
-pub fn rules<'a>(app: &'a App, caller: &'a Caller, prices: &'a carillon_domain::price::PriceBook, now: i64) -> Rules<'a> {
+pub fn rules<'a>(
+    app: &'a App,
+    caller: &'a Caller,
+    prices: &'a carillon_domain::price::PriceBook,
+    now: i64,
+) -> Rules<'a> {
     Rules {
         account: caller.account,
         settings: &caller.info.settings,

@@ -285,7 +285,11 @@ fn category(draft: &Draft<'_>) -> Result<Category, Mistake> {
         (Some("transactional" | "promotional"), true) => {
             Err(Mistake::new("category", "conflicting_fields", "a one-time code has the category `otp`"))
         }
-        _ => Err(Mistake::new("category", "invalid_value", "`transactional` or `promotional`; `otp` comes with `\"otp\": true`")),
+        _ => Err(Mistake::new(
+            "category",
+            "invalid_value",
+            "`transactional` or `promotional`; `otp` comes with `\"otp\": true`",
+        )),
     }
 }
 
@@ -296,7 +300,11 @@ fn otp_code(given: Option<&str>, otp: &config::Otp, below: &mut dyn FnMut(u32) -
         return Ok((0..otp.length).map(pick).collect());
     };
     if !GIVEN_CODE.contains(&code.chars().count()) || !code.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Mistake::new("otp_code", "invalid_value", "3 to 32 letters, digits and signs of ASCII, without spaces"));
+        return Err(Mistake::new(
+            "otp_code",
+            "invalid_value",
+            "3 to 32 letters, digits and signs of ASCII, without spaces",
+        ));
     }
     Ok(code.to_owned())
 }
@@ -323,7 +331,8 @@ fn body<'a>(draft: &Draft<'a>, code: Option<&str>) -> Result<Cow<'a, str>, Mista
 }
 
 fn options(draft: &Draft<'_>, settings: &Settings) -> Result<Options, Mistake> {
-    let known = |name: &str| Language::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(name)).ok();
+    let known =
+        |name: &str| Language::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(name)).ok();
     let language = match draft.language {
         None => None,
         Some(name) => Some(known(name).ok_or_else(|| {
@@ -367,8 +376,9 @@ fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistak
 
 fn instant(field: &'static str, text: &str) -> Result<i64, Mistake> {
     let at: Result<jiff::Timestamp, _> = text.parse();
-    at.map(jiff::Timestamp::as_millisecond)
-        .map_err(|_| Mistake::new(field, "invalid_value", "an RFC 3339 instant with its offset, such as 2027-01-31T08:00:00+01:00"))
+    at.map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        Mistake::new(field, "invalid_value", "an RFC 3339 instant with its offset, such as 2027-01-31T08:00:00+01:00")
+    })
 }
 
 /// The time to send; `None` is at once.

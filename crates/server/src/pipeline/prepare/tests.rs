@@ -147,7 +147,12 @@ fn drafts_that_are_refused_and_why() {
         (Draft { scheduled_at: Some("2026-12-01T00:00:00Z"), ..otp }, &[("scheduled_at", "conflicting_fields")]),
         (
             Draft { from: Some("Ж"), text: None, validity_s: Some(0), category: Some(""), ..HELLO },
-            &[("from", "sender_character"), ("category", "invalid_value"), ("text", "missing_field"), ("validity_s", "invalid_value")],
+            &[
+                ("from", "sender_character"),
+                ("category", "invalid_value"),
+                ("text", "missing_field"),
+                ("validity_s", "invalid_value"),
+            ],
         ),
     ];
     for (i, (draft, expected)) in rows.into_iter().enumerate() {
@@ -171,7 +176,9 @@ fn settings_decide_what_the_request_leaves_open() {
     let made = judge_by(&settings, &Draft { text: Some("“hi”"), ..HELLO }).unwrap();
     assert_eq!((made.sender.as_deref(), made.plan.replaced), (Some("Shop"), 2));
     assert_eq!((made.flags, made.expires_at), (Flags::TRANSLITERATE, NOW + 3_600_000));
-    let own = judge_by(&settings, &Draft { from: Some("Other"), transliterate: Some(false), text: Some("“hi”"), ..HELLO }).unwrap();
+    let own =
+        judge_by(&settings, &Draft { from: Some("Other"), transliterate: Some(false), text: Some("“hi”"), ..HELLO })
+            .unwrap();
     assert_eq!((own.sender.as_deref(), own.plan.encoding), (Some("Other"), encoding::Encoding::Ucs2));
     let otp = judge_by(&settings, &Draft { otp: true, text: None, ..HELLO }).unwrap();
     assert_eq!(otp.flags, Flags::OTP);
@@ -186,12 +193,31 @@ fn every_code_is_in_the_registry() {
     use carillon_domain::phone::PhoneReason as P;
     use carillon_domain::sender::SenderError as S;
     let phones = [
-        P::Empty, P::NotANumber, P::MissingCountry, P::UnknownCountryCode, P::TooShort, P::TooLong, P::WrongLength, P::TrunkPrefix,
-        P::ShortCode, P::InvalidForCountry,
+        P::Empty,
+        P::NotANumber,
+        P::MissingCountry,
+        P::UnknownCountryCode,
+        P::TooShort,
+        P::TooLong,
+        P::WrongLength,
+        P::TrunkPrefix,
+        P::ShortCode,
+        P::InvalidForCountry,
     ];
-    let senders = [S::Empty, S::TooLong, S::Character('x'), S::OuterSpace, S::NoLetter, S::ShortCodeLength, S::LongCode];
-    let own = ["missing_field", "too_short", "too_long", "invalid_value", "conflicting_fields", "otp_code_missing", "wrong_type",
-        "unknown_field", "duplicate_recipient", "insufficient_credit"];
+    let senders =
+        [S::Empty, S::TooLong, S::Character('x'), S::OuterSpace, S::NoLetter, S::ShortCodeLength, S::LongCode];
+    let own = [
+        "missing_field",
+        "too_short",
+        "too_long",
+        "invalid_value",
+        "conflicting_fields",
+        "otp_code_missing",
+        "wrong_type",
+        "unknown_field",
+        "duplicate_recipient",
+        "insufficient_credit",
+    ];
     let codes = phones.map(P::code).into_iter().chain(senders.map(|s| s.code())).chain(own);
     for code in codes {
         assert!(crate::api::error::Code::ALL.iter().any(|c| c.as_str() == code), "{code}");

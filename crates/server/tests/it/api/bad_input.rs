@@ -246,7 +246,11 @@ impl Untouched {
             assert_eq!(t.get(list, &self.key).await.json()["data"], json!([]), "nothing stored: {list}");
         }
         let balance = t.get("/v1/me", &self.key).await.json()["balance"].clone();
-        assert_eq!((&balance["available"], &balance["held"]), (&json!("100.00"), &json!("0.00")), "nothing held or charged");
+        assert_eq!(
+            (&balance["available"], &balance["held"]),
+            (&json!("100.00"), &json!("0.00")),
+            "nothing held or charged"
+        );
     }
 }
 
@@ -348,9 +352,17 @@ async fn bodies_that_are_no_object() {
         assert_eq!(t.send(raw(&t, path, &key, nested)).await.refusal(), (400, "malformed_json".into()));
     }
     let large = |n: usize| vec![b' '; n];
-    assert_eq!(t.send(raw(&t, "/v1/messages", &key, large(1_048_577))).await.refusal(), (413, "payload_too_large".into()));
-    assert_eq!(t.send(raw(&t, "/v1/batches", &key, large(16_777_217))).await.refusal(), (413, "payload_too_large".into()));
-    for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml"] {
+    assert_eq!(
+        t.send(raw(&t, "/v1/messages", &key, large(1_048_577))).await.refusal(),
+        (413, "payload_too_large".into())
+    );
+    assert_eq!(
+        t.send(raw(&t, "/v1/batches", &key, large(16_777_217))).await.refusal(),
+        (413, "payload_too_large".into())
+    );
+    for content_type in
+        ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml"]
+    {
         let request = t.request("POST", "/v1/messages").bearer_auth(&key).body(with_members("\"express\":false"));
         let request = if content_type.is_empty() { request } else { request.header("content-type", content_type) };
         assert_eq!(t.send(request).await.refusal(), (415, "unsupported_media_type".into()), "{content_type}");
@@ -387,7 +399,13 @@ async fn credentials_that_do_not_count() {
     let (account, key) = t.account("a").await;
     let (other, other_key) = t.account("b").await;
     let expired = t.key(&account, Scopes::account_all(), Some(NOON - 1)).await;
-    let reader = t.key(&account, "messages:read".parse::<carillon_domain::permission::Scope>().map(|s| Scopes::NONE.with(s)).unwrap(), None).await;
+    let reader = t
+        .key(
+            &account,
+            "messages:read".parse::<carillon_domain::permission::Scope>().map(|s| Scopes::NONE.with(s)).unwrap(),
+            None,
+        )
+        .await;
     let doomed = t.key(&account, Scopes::account_all(), None).await;
     let id = t.get("/v1/api-keys?limit=1", &doomed).await.json()["data"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(t.call("DELETE", &format!("/v1/api-keys/{id}"), &key, None).await.status, 204);

@@ -51,7 +51,11 @@ async fn accepted_and_counted(t: TestApp) {
     let messages = t.get(&format!("/v1/messages?batch={id}"), &key).await.json();
     let messages = messages["data"].as_array().unwrap();
     assert_eq!(messages.len(), 3);
-    assert!(messages.iter().all(|m| m["text"] == "hello" && m["lane"] == "bulk" && m["batch"] == id && m["client_ref"] == "c1"));
+    assert!(
+        messages
+            .iter()
+            .all(|m| m["text"] == "hello" && m["lane"] == "bulk" && m["batch"] == id && m["client_ref"] == "c1")
+    );
     let listed = t.get("/v1/batches", &key).await.json();
     assert_eq!((listed["data"].as_array().map(Vec::len), &listed["data"][0]["id"]), (Some(1), &json!(id)));
 }
@@ -125,11 +129,20 @@ async fn estimates_of_many() {
     let body = json!({"to": ["+4915112345678", "+4915112345678", "12", "+447400123456"], "text": "x".repeat(161), "express": true});
     let estimate = t.post("/v1/estimates", &key, body).await.json();
     assert_eq!(
-        [&estimate["recipients"], &estimate["duplicates"], &estimate["refused"], &estimate["parts"], &estimate["total"]],
+        [
+            &estimate["recipients"],
+            &estimate["duplicates"],
+            &estimate["refused"],
+            &estimate["parts"],
+            &estimate["total"]
+        ],
         [&json!(2), &json!(1), &json!(1), &json!(2), &json!("0.28")]
     );
     assert_eq!(estimate["prices"], json!([{"per_part": "0.07", "recipients": 2}]));
-    assert_eq!((&estimate["refusals"][0]["pointer"], &estimate["refusals"][0]["code"]), (&json!("#/to/2"), &json!("phone_short_code")));
+    assert_eq!(
+        (&estimate["refusals"][0]["pointer"], &estimate["refusals"][0]["code"]),
+        (&json!("#/to/2"), &json!("phone_short_code"))
+    );
     let one = t.post("/v1/estimates", &key, json!({"to": "+49151", "text": "hi"})).await.json();
     assert_eq!((&one["refused"], &one["refusals"][0]["pointer"]), (&json!(1), &json!("#/to")));
     assert_eq!(t.get("/v1/messages", &key).await.json()["data"], json!([]), "nothing stored");

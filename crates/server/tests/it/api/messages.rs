@@ -52,7 +52,8 @@ async fn a_message_from_acceptance_to_delivery() {
 
 async fn accepted_and_delivered(t: TestApp) {
     let (_, key) = t.account("a").await;
-    let body = json!({"to": "+49 151 12345678", "from": "Shop", "text": "hello", "client_ref": "order 7", "tags": ["a", "b"]});
+    let body =
+        json!({"to": "+49 151 12345678", "from": "Shop", "text": "hello", "client_ref": "order 7", "tags": ["a", "b"]});
     let answer = t.post("/v1/messages", &key, body).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let accepted = answer.json();
@@ -104,7 +105,11 @@ async fn what_texts_cost_and_how_they_are_written() {
         assert_eq!((&sent["price"]["amount"], &estimate["total"]), (&json!(price), &json!(price)), "{body}");
         let shown = finished(&t, &key, sent["id"].as_str().unwrap()).await;
         let given = |name: &str| body.get(name).cloned().unwrap_or(Value::Null);
-        assert_eq!((shown["status"].as_str(), &shown["text"], &shown["data"]), (Some("delivered"), &given("text"), &given("data")), "{body}");
+        assert_eq!(
+            (shown["status"].as_str(), &shown["text"], &shown["data"]),
+            (Some("delivered"), &given("text"), &given("data")),
+            "{body}"
+        );
     }
 }
 
@@ -136,7 +141,10 @@ async fn one_time_codes_are_sent_at_once_or_not_at_all() {
     assert_eq!((&body["status"], &body["lane"]), (&json!("sent"), &json!("otp")));
     let shown = finished(&t, &key, body["id"].as_str().unwrap()).await;
     assert_eq!(shown["text"], format!("Your code is {code}"));
-    let given = t.post("/v1/messages", &key, json!({"to": TO, "otp": true, "otp_code": "AB12", "text": "{code}!"})).await.json();
+    let given = t
+        .post("/v1/messages", &key, json!({"to": TO, "otp": true, "otp_code": "AB12", "text": "{code}!"}))
+        .await
+        .json();
     assert_eq!((&given["otp_code"], given["status"].as_str()), (&json!("AB12"), Some("sent")));
     let failed = t.post("/v1/messages", &key, json!({"to": INVALID, "otp": true})).await;
     assert_eq!(failed.refusal(), (503, "otp_failed".into()), "{}", failed.text);
@@ -185,12 +193,38 @@ async fn a_repeated_request_is_one() {
 }
 
 #[tokio::test]
+async fn a_one_time_code_still_being_decided_is_not_asked_for_twice() {
+    let t = std::sync::Arc::new(TestApp::with(|config| config.sandbox.accept_delay_ms = 1_000).await);
+    let (_, key) = t.account("a").await;
+    let request = |t: &TestApp| {
+        let body = json!({"to": TO, "otp": true});
+        t.request("POST", "/v1/messages").bearer_auth(&key).header("idempotency-key", "k1").json(&body)
+    };
+    let first = tokio::spawn({
+        let (t, request) = (t.clone(), request(&t));
+        async move { t.send(request).await }
+    });
+    while t.get("/v1/messages", &key).await.json()["data"] == json!([]) {
+        tokio::task::yield_now().await;
+    }
+    let second = t.send(request(&t)).await;
+    assert_eq!(second.refusal(), (409, "idempotency_in_flight".into()), "{}", second.text);
+    assert_eq!(second.headers["retry-after"], "1");
+    let first = first.await.unwrap();
+    assert_eq!(first.status, 200, "{}", first.text);
+    assert_eq!(t.send(request(&t)).await.json()["otp_code"], first.json()["otp_code"]);
+}
+
+#[tokio::test]
 async fn messages_are_canceled_while_they_can_be() {
     let t = quick().await;
     let (_, key) = t.account("a").await;
     let later = json!({"to": TO, "text": "later", "scheduled_at": "2026-12-01T08:00:00+01:00"});
     let accepted = t.post("/v1/messages", &key, later).await.json();
-    assert_eq!((&accepted["status"], &accepted["scheduled_at"]), (&json!("scheduled"), &json!("2026-12-01T07:00:00.000Z")));
+    assert_eq!(
+        (&accepted["status"], &accepted["scheduled_at"]),
+        (&json!("scheduled"), &json!("2026-12-01T07:00:00.000Z"))
+    );
     let path = format!("/v1/messages/{}", accepted["id"].as_str().unwrap());
     assert_eq!(t.get("/v1/me", &key).await.json()["balance"]["held"], "0.05");
     for _ in 0..2 {
@@ -255,5 +289,9 @@ async fn selected_and_paged(t: TestApp) {
     }
     let first = t.get("/v1/messages?limit=1", &key).await.json();
     let foreign = format!("/v1/messages?limit=1&tag=even&cursor={}", first["next_cursor"].as_str().unwrap());
-    assert_eq!(t.get(&foreign, &key).await.refusal(), (400, "invalid_cursor".into()), "a cursor belongs to its filters");
+    assert_eq!(
+        t.get(&foreign, &key).await.refusal(),
+        (400, "invalid_cursor".into()),
+        "a cursor belongs to its filters"
+    );
 }

@@ -21,7 +21,11 @@ async fn post(t: &TestApp, body: &'static str) -> Answer {
 #[tokio::test]
 async fn a_regular_message() {
     let t = open().await;
-    let answer = post(&t, r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"TEST","text":"Hello SMS!"}"#).await;
+    let answer = post(
+        &t,
+        r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"TEST","text":"Hello SMS!"}"#,
+    )
+    .await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     assert_eq!((&answer.json()["status"], &answer.json()["price"]["amount"]), (&"queued".into(), &"0.05".into()));
 }
@@ -29,10 +33,16 @@ async fn a_regular_message() {
 #[tokio::test]
 async fn a_one_time_code() {
     let t = open().await;
-    let answer = post(&t, r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"BANK","otp":true}"#).await;
+    let answer =
+        post(&t, r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"BANK","otp":true}"#)
+            .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json()["otp_code"].as_str().map(str::len), Some(6));
-    let failed = post(&t, r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+15005550101","from":"BANK","otp":true}"#).await;
+    let failed = post(
+        &t,
+        r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+15005550101","from":"BANK","otp":true}"#,
+    )
+    .await;
     assert_eq!(failed.status, 503);
     assert_eq!(failed.json()["error"], "OTP delivery failed - operator cannot deliver immediately");
 }
@@ -63,7 +73,10 @@ async fn reports_of_one_and_of_all() {
 async fn the_balance() {
     let t = open().await;
     let me = t.get(&format!("/v1/me?client_id={CLIENT}"), "").await;
-    assert_eq!((me.status, &me.json()["client_id"], &me.json()["balance"]["available"]), (200, &CLIENT.into(), &"100.00".into()));
+    assert_eq!(
+        (me.status, &me.json()["client_id"], &me.json()["balance"]["available"]),
+        (200, &CLIENT.into(), &"100.00".into())
+    );
 }
 
 #[tokio::test]
@@ -81,7 +94,11 @@ async fn no_message_without_money() {
         config.open_mode.starting_balance_cents = 4;
     })
     .await;
-    let answer = post(&t, r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"TEST","text":"Hello SMS!"}"#).await;
+    let answer = post(
+        &t,
+        r#"{"client_id":"550e8400-e29b-41d4-a716-446655440000","to":"+1234567890","from":"TEST","text":"Hello SMS!"}"#,
+    )
+    .await;
     assert_eq!(answer.refusal(), (402, "insufficient_credit".into()));
     assert_eq!((&answer.json()["needed"], &answer.json()["available"]), (&"0.05".into(), &"0.04".into()));
 }

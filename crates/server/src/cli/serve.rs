@@ -17,6 +17,7 @@ use crate::api;
 use crate::app::{App, load_prices};
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::jobs;
 use crate::telemetry;
 
 /// Flags of `serve`.
@@ -54,6 +55,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     let fresh = first_account(&app).await?;
     announce(&app, address, fresh.as_deref());
     keep_metrics_small(&app);
+    jobs::start(&app);
     follow_prices(&app);
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));

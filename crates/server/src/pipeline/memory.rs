@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::id::{AccountNo, BatchId, MessageId};
 use carillon_domain::message::Lane;
 use carillon_store::hot::SpanKey;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -105,6 +105,8 @@ pub(super) struct Memory {
     deadlines: BinaryHeap<Reverse<(u64, MessageId)>>,
     /// Messages with a due row that are in memory or in flight.
     pub(super) from_due: FxHashSet<MessageId>,
+    /// Chunks of large batches that are not sealed yet.
+    loading: FxHashMap<BatchId, Vec<(SpanKey, Lane, u32)>>,
     /// Spans nothing of which is queued any more, to be deleted with the next commit.
     pub(super) finished: Vec<SpanKey>,
 }
@@ -132,6 +134,18 @@ impl Memory {
         let key = (span.first.account(), lane);
         self.spans.insert(span, Span { total: count, done: 0, fed: 0 });
         self.backlog.entry(key).or_default().push_back(span);
+    }
+
+    /// A chunk of a large batch is stored; it is nobody's to send before the batch is sealed.
+    pub(super) fn load(&mut self, batch: BatchId, span: SpanKey, lane: Lane, count: u32) {
+        self.loading.entry(batch).or_default().push((span, lane, count));
+    }
+
+    /// A large batch is accepted: its chunks wait with the rest.
+    pub(super) fn seal(&mut self, batch: BatchId) {
+        for (span, lane, count) in self.loading.remove(&batch).unwrap_or_default() {
+            self.add_span(span, lane, count);
+        }
     }
 
     /// Messages of one request, just accepted: into memory while there is room and nothing older waits, the rest by the feeder later.

@@ -24,7 +24,7 @@ use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
 use carillon_smpp::{CommandStatus, ReplyTo, Session};
 use carillon_store::hot::{
-    Hot, HotReader, IntakeRequest, Outcome, PartResult, QueuedMessage, Receipt, SettleItem, Settled, SpanKey, Verdict,
+    Hot, HotReader, IntakeRequest, Outcome, PartResult, QueuedMessage, Receipt, SettleItem, Settled, SpanKey, Step, Verdict,
 };
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
@@ -311,6 +311,21 @@ impl Pipeline {
         self.settle([SettleEntry { item: SettleItem::Outcome(outcome), then: Then::Nothing }]);
     }
 
+    /// No receipt came for these messages in all the time it may take. Answers once that is durable.
+    pub async fn close(&self, ids: Vec<MessageId>) {
+        let (mut entries, mut replies) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
+        for id in ids {
+            let (reply, settled) = oneshot::channel();
+            entries.push(SettleEntry { item: SettleItem::Close { id }, then: Then::Ended { job: None, reply: Some(reply) } });
+            replies.push(settled);
+        }
+        self.settle(entries);
+        for settled in replies {
+            // Without an answer the server is stopping; the next sweep finds the message again.
+            let _ = settled.await;
+        }
+    }
+
     /// The connection takes nothing for a while; others take over what waits for it, if any is up.
     pub fn rest(&self, connection: usize, pause: Duration) {
         self.set_up(connection, false);
@@ -455,12 +470,18 @@ impl Pipeline {
                 if let Some(waiter) = entry.otp {
                     memory.wait_for(*first, waiter);
                 }
-                match span {
-                    Some(span) => {
+                match (span, &entry.request.step) {
+                    // A chunk waits for its batch's seal; until then a crash erases it.
+                    (Some(span), Step::Chunk(batch)) => memory.load(*batch, *span, messages[0].lane, *count),
+                    (Some(span), _) => {
                         memory.accept(*span, messages[0].lane, *count, |i| self.job(messages[i as usize].queued(first.nth(i)), Some(*span)));
                     }
-                    None => due = messages.iter().filter_map(|m| m.due_at).chain(due).min(),
+                    (None, _) => due = messages.iter().filter_map(|m| m.due_at).chain(due).min(),
                 }
+            }
+            if let Step::Seal(batch) = entry.request.step {
+                memory.seal(batch);
+                self.0.hungry.notify_one();
             }
             replies.push((entry.reply, verdict));
         }

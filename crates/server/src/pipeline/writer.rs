@@ -78,6 +78,11 @@ impl Inbox {
         }
     }
 
+    /// All requests that wait.
+    fn take_intake(&self) -> VecDeque<IntakeEntry> {
+        std::mem::take(&mut self.waiting.lock().intake)
+    }
+
     /// What has arrived, up to about `max` messages of each sort; waits a moment if there is nothing. `None` once stopped and empty.
     fn take(&self, max: usize, stopping: bool) -> Option<(Vec<IntakeEntry>, Vec<SettleEntry>)> {
         let mut waiting = self.waiting.lock();
@@ -109,11 +114,13 @@ pub(super) struct Writer {
     pipeline: Pipeline,
     hot: Hot,
     runtime: tokio::runtime::Handle,
+    /// Requests taken, whose turn comes after the outcomes of the moment.
+    next: Vec<IntakeEntry>,
 }
 
 impl Writer {
     pub(super) fn spawn(pipeline: Pipeline, hot: Hot) -> std::thread::JoinHandle<()> {
-        let writer = Writer { pipeline, hot, runtime: tokio::runtime::Handle::current() };
+        let writer = Writer { pipeline, hot, runtime: tokio::runtime::Handle::current(), next: Vec::new() };
         std::thread::Builder::new().name("writer".into()).spawn(move || writer.run()).expect("the system can start one more thread")
     }
 
@@ -122,11 +129,13 @@ impl Writer {
         loop {
             let stopping = self.pipeline.0.drained.load(std::sync::atomic::Ordering::Acquire);
             let Some((intake, settle)) = self.pipeline.0.inbox.take(max, stopping) else { break };
+            self.next = intake;
             let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
             if !settle.is_empty() || !spans.is_empty() {
                 let (items, thens) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
                 self.settle(items, thens, &spans);
             }
+            let intake = std::mem::take(&mut self.next);
             if !intake.is_empty() {
                 self.intake(intake);
             }
@@ -168,6 +177,14 @@ impl Writer {
         }
     }
 
+    /// While outcomes wait for the database, requests are told so rather than kept waiting.
+    fn refuse_waiting(&mut self, why: &str) {
+        for entry in self.next.drain(..).chain(self.pipeline.0.inbox.take_intake()) {
+            // A client that hung up needs no answer.
+            let _ = entry.reply.send(Err(SubmitError::Unavailable(why.to_owned())));
+        }
+    }
+
     fn settle(&mut self, mut items: Vec<SettleItem>, mut thens: Vec<Then>, spans: &[SpanKey]) {
         loop {
             let now = self.pipeline.0.clock.now_ms();
@@ -176,6 +193,7 @@ impl Writer {
                 Err(StoreError::Unavailable(why)) => {
                     // Outcomes are facts: they wait until they can be written. Links stop by themselves, as nothing leaves their doubt.
                     tracing::error!(error = %why, "outcomes wait for the database: {why}");
+                    self.refuse_waiting(&why);
                     #[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do until the database is back")]
                     std::thread::sleep(Duration::from_millis(200));
                 }

@@ -50,14 +50,24 @@ pub(crate) struct Plan<'a> {
     pub(crate) sealed: Vec<(AccountNo, Uuid)>,
 }
 
-/// Ids of one account in this commit: places are counted per lane (and apart for what has a time of its own), so that each span is consecutive.
+/// Ids of one account in this commit: places are counted per lane, so that each span is consecutive, and apart for what makes no
+/// span of its lane: messages with times of their own, and chunks of large batches.
 #[derive(Default)]
 struct Places {
-    counts: [u32; 5],
+    counts: [u32; GROUPS],
 }
 
-fn group(lane: Lane, scheduled: bool) -> usize {
-    if scheduled { 4 } else { lane as usize }
+const GROUPS: usize = 6;
+const SCHEDULED: usize = 4;
+/// Each chunk is a span by itself, which waits for its batch's seal.
+const CHUNKS: usize = 5;
+
+fn group(request: &IntakeRequest, first: &super::NewMessage) -> usize {
+    match request.step {
+        _ if first.due_at.is_some() => SCHEDULED,
+        Step::Chunk(_) => CHUNKS,
+        _ => first.lane as usize,
+    }
 }
 
 /// Decides every request in order of arrival.
@@ -88,12 +98,11 @@ pub(crate) fn plan<'a>(requests: &'a [IntakeRequest], read: &Read, ids: &mut IdS
             used.insert((account, key.key), (key.fingerprint, i));
         }
         if let (Some(count), Some(first)) = (count, request.messages.first()) {
-            let group_of = |m: &super::NewMessage| group(m.lane, m.due_at.is_some());
             debug_assert!(
-                request.messages.iter().all(|m| group_of(m) == group_of(first)),
+                request.messages.iter().all(|m| group(request, m) == group(request, first)),
                 "a request's messages are of one group"
             );
-            places.entry(account).or_default().counts[group(first.lane, first.due_at.is_some())] += count;
+            places.entry(account).or_default().counts[group(request, first)] += count;
         }
         taken.push(count);
         plan.verdicts.push(verdict);
@@ -166,10 +175,10 @@ fn assign<'a>(
     let millis = ids.millis(now);
     // Accounts share the counter range of a commit: their ids differ by account number.
     let base = ids.take(places.values().map(|p| p.counts.iter().sum::<u32>()).max().unwrap_or(0));
-    let mut next: HashMap<AccountNo, [u32; 5]> = HashMap::new();
+    let mut next: HashMap<AccountNo, [u32; GROUPS]> = HashMap::new();
     for (account, p) in places {
-        let mut start = [0u32; 5];
-        for g in 1..5 {
+        let mut start = [0u32; GROUPS];
+        for g in 1..GROUPS {
             start[g] = start[g - 1] + p.counts[g - 1];
         }
         next.insert(*account, start);
@@ -187,11 +196,14 @@ fn assign<'a>(
         let mut first = MessageId::new(millis, base, account);
         let mut span = None;
         if let Some(head) = request.messages.first() {
-            let g = group(head.lane, head.due_at.is_some());
+            let g = group(request, head);
             let place = &mut next.get_mut(&account).expect("an account with messages has places")[g];
             first = MessageId::new(millis, base + u64::from(*place), account);
             *place += count;
-            if g < 4 {
+            if g == CHUNKS {
+                span = Some(SpanKey { first });
+                plan.spans.push(DueSpan { key: SpanKey { first }, lane: head.lane, count });
+            } else if g != SCHEDULED {
                 let start = starts[&account][g];
                 span = Some(SpanKey { first: MessageId::new(millis, base + u64::from(start), account) });
             }

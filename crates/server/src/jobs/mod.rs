@@ -1,0 +1,43 @@
+//! What goes on beside requests and messages: the SQLite log is checkpointed, and what nobody waits for any more is swept away.
+
+mod sweep;
+
+use std::time::Duration;
+
+use carillon_store::Db;
+use carillon_store::checkpoint::Checkpointer;
+
+use crate::app::App;
+
+/// A larger log is emptied with the writers waiting; it is reached only if readers hold checkpoints back.
+const WAL_MAX_BYTES: u64 = 256 << 20;
+/// Often enough that the log stays small, seldom enough that pages written often are copied once.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(1_000);
+
+/// Starts all of it; it ends with the app's shutdown.
+pub fn start(app: &App) {
+    tokio::spawn(sweep::run(app.clone()));
+    let Db::Sqlite(file) = &app.db else { return };
+    let mut checkpointer = match Checkpointer::open(file) {
+        Ok(checkpointer) => checkpointer,
+        Err(error) => {
+            tracing::error!(%error, "the database's log cannot be checkpointed: {error}");
+            return;
+        }
+    };
+    let shutdown = app.shutdown.clone();
+    tokio::spawn(async move {
+        while shutdown.run_until_cancelled(tokio::time::sleep(CHECKPOINT_EVERY)).await.is_some() {
+            let round = tokio::task::spawn_blocking(move || {
+                let done = checkpointer.run(WAL_MAX_BYTES);
+                (checkpointer, done)
+            });
+            let Ok((back, done)) = round.await else { return };
+            checkpointer = back;
+            match done {
+                Ok(done) => metrics::gauge!("carillon_wal_pages").set(done.pages as f64),
+                Err(error) => tracing::warn!(%error, "a checkpoint failed: {error}"),
+            }
+        }
+    });
+}

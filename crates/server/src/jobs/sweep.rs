@@ -1,0 +1,53 @@
+//! Sweeps away what nobody waits for any more: messages whose receipt will not come, receipts that belong to nobody, old keys.
+
+use std::time::Duration;
+
+use carillon_store::{StoreError, sweep};
+
+use crate::app::App;
+
+const EVERY: Duration = Duration::from_secs(600);
+/// Rows one transaction takes away: other writers wait that long.
+const PAGE: u32 = 500;
+/// A receipt that came before its answer finds it within minutes; a day is for carriers that are down.
+const PARKED_MS: i64 = 86_400_000;
+/// An attempt that was decided may still get its receipt for so long.
+const DECIDED_MS: i64 = 10 * 86_400_000;
+
+pub(super) async fn run(app: App) {
+    let shutdown = app.shutdown.clone();
+    while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        if let Err(error) = once(&app).await {
+            tracing::warn!(%error, "a sweep failed and is tried again later: {error}");
+        }
+    }
+}
+
+async fn once(app: &App) -> Result<(), StoreError> {
+    let now = app.clock.now_ms();
+    close_unreceipted(app, now).await?;
+    let first_day = (now / 86_400_000) as i32 + 1 - i32::from(app.config.pipeline.idempotency_days);
+    while sweep::delete_keys(&app.db, first_day, PAGE).await? > 0 {}
+    while sweep::delete_parked(&app.db, now - PARKED_MS, PAGE).await? > 0 {}
+    while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
+    Ok(())
+}
+
+/// Messages that were sent and never heard of again count as sent, once their validity and the connection's patience are over.
+async fn close_unreceipted(app: &App, now: i64) -> Result<(), StoreError> {
+    let waits: Vec<i64> = app.config.connections.iter().map(|c| i64::from(c.receipt_wait_h) * 3_600_000).collect();
+    let Some(shortest) = waits.iter().min().copied() else { return Ok(()) };
+    let mut after = None;
+    loop {
+        let refs = sweep::waiting_refs(&app.db, after.as_ref(), now - shortest, PAGE).await?;
+        let Some(last) = refs.last().cloned() else { return Ok(()) };
+        let wait_of = |no: i32| {
+            let index = (0..waits.len()).find(|i| app.pipeline.number(*i) == no);
+            index.map_or(shortest, |i| waits[i])
+        };
+        let (over, _): (Vec<_>, Vec<_>) = refs.into_iter().partition(|r| r.is_over(now, wait_of(r.connection)));
+        app.pipeline.close(over.iter().filter(|r| r.expires_at.is_some()).map(|r| r.message).collect()).await;
+        sweep::delete_refs(&app.db, &over).await?;
+        after = Some(last);
+    }
+}

@@ -134,7 +134,8 @@ impl Db {
         if let Some(path) = url.strip_prefix("sqlite:") {
             Ok(Db::Sqlite(Sqlite::open(Path::new(path.trim_start_matches("//"))).await?))
         } else {
-            let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
+            // As long as a SQLite file is waited for: who waits for a lock without end would never hear that it is taken.
+            let options = PgConnectOptions::from_str(url)?.options([("lock_timeout", "5s")]).disable_statement_logging();
             let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).connect_with(options).await?;
             Ok(Db::Postgres(pool))
         }

@@ -6,6 +6,6 @@ mod batches;
 mod isolation;
 mod keys;
 mod me;
-mod messages;
+pub mod messages;
 mod requests;
 mod seed1;

@@ -1,0 +1,73 @@
+//! `kill -9`, again and again.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::load::{Load, check_answers};
+use super::world::{Setup, World, postgres, quick};
+
+const WINDOW: usize = 20;
+/// Four windows, as the documentation of `in_doubt` says.
+const IN_DOUBT: usize = 4 * WINDOW;
+const CONNECTION: &str = "window = 20";
+
+/// Repeats a run: `CARILLON_FAULT_SEED=… cargo nextest run faults::kill`.
+fn seed() -> u64 {
+    let seed = std::env::var("CARILLON_FAULT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    eprintln!("CARILLON_FAULT_SEED={seed}");
+    seed
+}
+
+async fn killed(database: String, times: usize) {
+    let mut random = StdRng::seed_from_u64(seed());
+    let mut world = World::new(Setup { behaviour: quick(), connection: CONNECTION, database, ..Setup::default() }).await;
+    let load = Load::start(&world.api, 16);
+    for _ in 0..times {
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1_000))).await;
+        world.kill().await;
+        world.start().await;
+    }
+    let asked = load.stop().await;
+    let messages = world.ended().await;
+    world.check_money(&messages).await;
+    let again: usize = world.carrier.taken_again().iter().map(|(_, count)| *count as usize - 1).sum();
+    eprintln!("{} messages, {again} taken again, carrier {:?}", messages.len(), world.carrier.totals());
+    assert!(again <= times * IN_DOUBT, "{again} messages were sent twice");
+    check_answers(&world.api, &asked, &messages).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_times_on_sqlite() {
+    killed(String::new(), 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_times_on_postgres() {
+    killed(postgres().await, 3).await;
+}
+
+/// What the carrier was told is safe is safe: a receipt is acknowledged after its commit, and all others come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_receipts_come_in() {
+    for database in [String::new(), postgres().await] {
+        let mut behaviour = quick();
+        behaviour.receipt_delay = Duration::from_millis(700);
+        let mut world = World::new(Setup { behaviour, database, ..Setup::default() }).await;
+        for round in 0..3 {
+            let before = world.carrier.totals().acknowledged;
+            world.api.batch(round * 400, 400, "hello").await;
+            world.carrier_until("some receipts are acknowledged", |t| t.acknowledged > before + 20).await;
+            world.kill().await;
+            let acknowledged = world.carrier.totals().acknowledged;
+            world.carrier.refuse_binds(Some(carillon_smpp::CommandStatus::RBINDFAIL));
+            world.start().await;
+            let messages = world.api.messages().await;
+            let delivered = messages.iter().filter(|m| m["status"] == "delivered").count();
+            assert!(delivered as u64 >= acknowledged, "{acknowledged} acknowledged, {delivered} known");
+            world.carrier.refuse_binds(None);
+        }
+        world.all_ended_as("delivered", 1_200).await;
+    }
+}

@@ -1,0 +1,17 @@
+//! Faults the server must survive: the real program as a process of its own, on a real file or PostgreSQL, and a carrier in the test
+//! that outlives it. `world` starts and ends them, `load` asks for messages and remembers what it was answered.
+
+mod backlog;
+mod carrier_silent;
+mod clock;
+mod database;
+mod disk;
+mod graceful;
+mod kill;
+mod link;
+mod load;
+mod money;
+mod otp;
+mod receipts;
+mod throttled;
+mod world;

@@ -139,6 +139,7 @@ async fn row(folder: &Path, batch: usize, accounts: u32) -> Result<(), Failure> 
     }
     let outcomes: Vec<_> = ids.iter().enumerate().map(|(n, id)| accepted(*id, n)).collect();
     let receipts: Vec<_> = (0..messages).map(delivered).collect();
+    #[allow(clippy::disallowed_methods, reason = "nothing else runs here")]
     tokio::task::block_in_place(|| checkpointer.run(0))?;
     let outcome = settle(&mut hot, outcomes, batch).await?;
     let receipt = settle(&mut hot, receipts, batch).await?;
@@ -153,6 +154,7 @@ async fn row(folder: &Path, batch: usize, accounts: u32) -> Result<(), Failure> 
             }
         }
     }
+    #[allow(clippy::disallowed_methods, reason = "nothing else runs here")]
     tokio::task::block_in_place(|| checkpointer.run(0))?;
     let both = settle(&mut hot, together, 2 * batch).await?;
     #[allow(clippy::print_stdout, reason = "the table is what this is for")]

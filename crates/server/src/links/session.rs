@@ -190,7 +190,8 @@ impl Work<'_> {
             let window = i64::from(shared.settings.window);
             let doubt = i64::from(shared.settings.in_doubt()) * i64::from(shared.settings.binds) - shared.pipeline.in_doubt(index);
             let mut room = (self.sender.free_slots() as i64).min(doubt);
-            if shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed) {
+            let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
+            if trial {
                 room = room.min(1 - self.slots.busy() as i64);
             }
             if room <= 0 {
@@ -201,8 +202,8 @@ impl Work<'_> {
             if tokens == 0 {
                 return Some(at + shared.bucket.lock().wait(now));
             }
-            // An eighth of the window is kept for one-time codes, if it has more than one slot.
-            let kept = if window > 1 { (window / 8).max(1) } else { 0 };
+            // An eighth of the window is kept for one-time codes, if it has more than one slot. The one message of a trial is any.
+            let kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
             let ordinary = (room - kept).min(i64::try_from(tokens).unwrap_or(i64::MAX));
             let (room, otp_only) = if ordinary > 0 { (ordinary, false) } else { (room.min(i64::try_from(tokens).unwrap_or(i64::MAX)), true) };
             shared.pipeline.pull(index, room, otp_only, &mut self.pulled);

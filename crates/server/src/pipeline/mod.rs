@@ -101,6 +101,10 @@ struct Line {
     wakes: Vec<Notify>,
     /// PDUs submitted and unanswered, or answered and not yet durable.
     in_doubt: AtomicI64,
+    /// A session is bound.
+    bound: AtomicBool,
+    /// Its breaker is open.
+    resting: AtomicBool,
 }
 
 impl Line {
@@ -157,7 +161,7 @@ impl Pipeline {
         }
         let line = |info: ConnectionInfo| {
             let wakes = (0..info.sessions).map(|_| Notify::new()).collect();
-            Line { info, wakes, in_doubt: AtomicI64::new(0) }
+            Line { info, wakes, in_doubt: AtomicI64::new(0), bound: AtomicBool::new(false), resting: AtomicBool::new(false) }
         };
         let lines = connections.into_iter().map(line).collect();
         let shared = Shared {
@@ -328,17 +332,29 @@ impl Pipeline {
 
     /// The connection takes nothing for a while; others take over what waits for it, if any is up.
     pub fn rest(&self, connection: usize, pause: Duration) {
-        self.set_up(connection, false);
+        self.0.lines[connection].resting.store(true, Ordering::Relaxed);
+        self.reckon(connection);
         let pipeline = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            pipeline.set_up(connection, true);
+            pipeline.0.lines[connection].resting.store(false, Ordering::Relaxed);
+            pipeline.reckon(connection);
         });
     }
 
     /// The connection's link can take messages, or no longer can.
     pub fn set_up(&self, connection: usize, up: bool) {
-        self.0.memory.lock().set_up(connection, up);
+        self.0.lines[connection].bound.store(up, Ordering::Relaxed);
+        self.reckon(connection);
+    }
+
+    /// Up is what is bound and does not rest: the end of the one must not hide the other.
+    fn reckon(&self, connection: usize) {
+        let line = &self.0.lines[connection];
+        let mut memory = self.0.memory.lock();
+        let up = line.bound.load(Ordering::Relaxed) && !line.resting.load(Ordering::Relaxed);
+        memory.set_up(connection, up);
+        drop(memory);
         self.wake_links();
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use carillon::simulator::Behaviour;
+use carillon_smpp::CommandStatus;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -52,22 +54,24 @@ async fn three_times_on_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_receipts_come_in() {
     for database in [String::new(), postgres().await] {
-        let mut behaviour = quick();
-        behaviour.receipt_delay = Duration::from_millis(700);
+        let behaviour = Behaviour { receipt_delay: Duration::from_millis(1_500), ..Behaviour::default() };
         let mut world = World::new(Setup { behaviour, database, ..Setup::default() }).await;
         for round in 0..3 {
-            let before = world.carrier.totals().acknowledged;
             world.api.batch(round * 400, 400, "hello").await;
+            world.until("all are with the carrier", async || !world.api.any("queued").await).await;
+            let before = round as u64 * 400;
             world.carrier_until("some receipts are acknowledged", |t| t.acknowledged > before + 20).await;
             world.kill().await;
             let acknowledged = world.carrier.totals().acknowledged;
-            world.carrier.refuse_binds(Some(carillon_smpp::CommandStatus::RBINDFAIL));
+            world.carrier.refuse_binds(Some(CommandStatus::RBINDFAIL));
             world.start().await;
             let messages = world.api.messages().await;
             let delivered = messages.iter().filter(|m| m["status"] == "delivered").count();
             assert!(delivered as u64 >= acknowledged, "{acknowledged} acknowledged, {delivered} known");
             world.carrier.refuse_binds(None);
+            world.ended().await;
         }
         world.all_ended_as("delivered", 1_200).await;
+        assert_eq!(world.carrier.taken_again(), []);
     }
 }

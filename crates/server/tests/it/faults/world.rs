@@ -153,9 +153,9 @@ impl World {
 
     /// Waits until no message is on its way; all messages.
     pub async fn ended(&self) -> Vec<Value> {
-        for open in ["scheduled", "queued", "sent"] {
-            self.until(&format!("none is {open}"), async || self.api.page(&format!("status={open}&limit=1")).await.0.is_empty()).await;
-        }
+        // All that may still be sent has money held, which one statement tells; codes are paid before their receipt.
+        self.until("nothing is held", async || self.api.get("/v1/me").await["balance"]["held"] == "0.00").await;
+        self.until("none is sent", async || !self.api.any("sent").await).await;
         self.api.messages().await
     }
 
@@ -250,6 +250,11 @@ impl Api {
         let mut page = self.get(&format!("/v1/messages?{query}")).await;
         let next = page["next_cursor"].as_str().map(str::to_owned);
         (page["data"].as_array_mut().map(std::mem::take).unwrap(), next)
+    }
+
+    /// Whether any message has this status.
+    pub async fn any(&self, status: &str) -> bool {
+        !self.page(&format!("status={status}&limit=1")).await.0.is_empty()
     }
 
     /// All messages there are.

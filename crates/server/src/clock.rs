@@ -49,6 +49,15 @@ impl Clock {
         }
     }
 
+    /// Blocks this thread for so long, where it has nothing else to do; a manual clock moves on instead.
+    pub fn block(&self, pause: Duration) {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "for threads of our own, not the runtime's")]
+            Clock::System(_) => std::thread::sleep(pause),
+            Clock::Manual(_) => self.advance(pause),
+        }
+    }
+
     /// Moves a manual clock on, both readings. A system clock is not moved by us.
     pub fn advance(&self, by: Duration) {
         if let Clock::Manual(manual) = self {

@@ -1,6 +1,6 @@
 //! What goes on beside requests and messages: the SQLite log is checkpointed, and what nobody waits for any more is swept away.
 
-mod sweep;
+pub(crate) mod sweep;
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use carillon_store::checkpoint::Checkpointer;
 
 use crate::app::App;
 
-/// A larger log is emptied with the writers waiting; it is reached only if readers hold checkpoints back.
-const WAL_MAX_BYTES: u64 = 256 << 20;
+/// A log of more pages (of 4 KiB) is begun anew after its checkpoint.
+const LOG_PAGES_MAX: i64 = 4_000;
 /// Often enough that the log stays small, seldom enough that pages written often are copied once.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(1_000);
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
 /// Starts all of it; it ends with the app's shutdown.
 pub fn start(app: &App) {
@@ -29,7 +29,7 @@ pub fn start(app: &App) {
     tokio::spawn(async move {
         while shutdown.run_until_cancelled(tokio::time::sleep(CHECKPOINT_EVERY)).await.is_some() {
             let round = tokio::task::spawn_blocking(move || {
-                let done = checkpointer.run(WAL_MAX_BYTES);
+                let done = checkpointer.run(LOG_PAGES_MAX);
                 (checkpointer, done)
             });
             let Ok((back, done)) = round.await else { return };

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use carillon_store::{StoreError, sweep};
+use carillon_store::{Db, StoreError, sweep};
 
 use crate::app::App;
+use crate::pipeline::Pipeline;
 
 const EVERY: Duration = Duration::from_secs(600);
 /// Rows one transaction takes away: other writers wait that long.
@@ -25,7 +26,8 @@ pub(super) async fn run(app: App) {
 
 async fn once(app: &App) -> Result<(), StoreError> {
     let now = app.clock.now_ms();
-    close_unreceipted(app, now).await?;
+    let waits: Vec<i64> = app.config.connections.iter().map(|c| i64::from(c.receipt_wait_h) * 3_600_000).collect();
+    close_unreceipted(&app.db, &app.pipeline, &waits, now).await?;
     let first_day = (now / 86_400_000) as i32 + 1 - i32::from(app.config.pipeline.idempotency_days);
     while sweep::delete_keys(&app.db, first_day, PAGE).await? > 0 {}
     while sweep::delete_parked(&app.db, now - PARKED_MS, PAGE).await? > 0 {}
@@ -34,20 +36,20 @@ async fn once(app: &App) -> Result<(), StoreError> {
 }
 
 /// Messages that were sent and never heard of again count as sent, once their validity and the connection's patience are over.
-async fn close_unreceipted(app: &App, now: i64) -> Result<(), StoreError> {
-    let waits: Vec<i64> = app.config.connections.iter().map(|c| i64::from(c.receipt_wait_h) * 3_600_000).collect();
+/// `waits` is each connection's patience in milliseconds, in the pipeline's order.
+pub(crate) async fn close_unreceipted(db: &Db, pipeline: &Pipeline, waits: &[i64], now: i64) -> Result<(), StoreError> {
     let Some(shortest) = waits.iter().min().copied() else { return Ok(()) };
     let mut after = None;
     loop {
-        let refs = sweep::waiting_refs(&app.db, after.as_ref(), now - shortest, PAGE).await?;
+        let refs = sweep::waiting_refs(db, after.as_ref(), now - shortest, PAGE).await?;
         let Some(last) = refs.last().cloned() else { return Ok(()) };
         let wait_of = |no: i32| {
-            let index = (0..waits.len()).find(|i| app.pipeline.number(*i) == no);
+            let index = (0..waits.len()).find(|i| pipeline.number(*i) == no);
             index.map_or(shortest, |i| waits[i])
         };
         let (over, _): (Vec<_>, Vec<_>) = refs.into_iter().partition(|r| r.is_over(now, wait_of(r.connection)));
-        app.pipeline.close(over.iter().filter(|r| r.expires_at.is_some()).map(|r| r.message).collect()).await;
-        sweep::delete_refs(&app.db, &over).await?;
+        pipeline.close(over.iter().filter(|r| r.expires_at.is_some()).map(|r| r.message).collect()).await;
+        sweep::delete_refs(db, &over).await?;
         after = Some(last);
     }
 }

@@ -58,6 +58,8 @@ pub(super) async fn feed_once(pipeline: &Pipeline, reader: &mut HotReader) -> Re
     let wanted = pipeline.0.memory.lock().hungry();
     for (key, unfed) in wanted {
         let messages = reader.span_messages(unfed.span, unfed.from, unfed.to).await?;
+        // Reading the embedded file awaits nothing: here others have their turn.
+        tokio::task::yield_now().await;
         any = true;
         let jobs = messages.into_iter().map(|m| pipeline.job(m, Some(unfed.span))).collect();
         pipeline.0.memory.lock().feed(key, unfed, jobs);
@@ -85,6 +87,7 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
     }
     let after = pipeline.0.due.lock().begin();
     let rows = reader.due_messages(after, now, room as u32).await?;
+    tokio::task::yield_now().await;
     let Some((last_at, last)) = rows.last().map(|(at, m)| (*at, m.id)) else { return Ok(false) };
     let mut due = Vec::with_capacity(rows.len());
     {
@@ -102,7 +105,7 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
 }
 
 /// Attempts whose outcome stayed unknown too long: sent again or given up, as their connection says.
-async fn decide_unknown(pipeline: &Pipeline, reader: &mut HotReader) -> Result<(), StoreError> {
+pub(super) async fn decide_unknown(pipeline: &Pipeline, reader: &mut HotReader) -> Result<(), StoreError> {
     let undecided = reader.undecided(pipeline.0.clock.now_ms(), 500).await?;
     pipeline.settle(undecided.into_iter().map(|attempt| {
         let line = pipeline.0.lines.iter().find(|l| l.info.tried.no == attempt.connection);

@@ -24,6 +24,10 @@ pub enum OtpAnswer {
     Failed(ErrorCode),
 }
 
+/// The deadline of a one-time code whose asker went with the process that took it: long past. Nobody waits for it any more, and a
+/// carrier may have it already; it is sent at most once.
+pub(super) const ORPHANED: u64 = 0;
+
 /// One connection's share of memory.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -307,9 +311,12 @@ impl Memory {
             }
         }
         let mut missing = unfed.to - unfed.from;
-        for job in jobs {
+        for mut job in jobs {
             if self.withdrawn.remove(&job.message.id).is_none() {
                 missing -= 1;
+                if key.1 == Lane::Otp && !self.waiters.contains_key(&job.message.id) {
+                    job.deadline = Some(ORPHANED);
+                }
                 self.enter(job);
             }
         }
@@ -369,6 +376,27 @@ impl Memory {
     /// Whether anyone waits for any.
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
+    }
+
+    /// What is left of anything; all of it is nothing once every message has ended.
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> Vec<(&'static str, usize)> {
+        let all = [
+            ("total", self.total),
+            ("queued", self.lines.iter().map(|l| l.queue.len()).sum()),
+            ("spans", self.spans.len()),
+            ("backlog", self.backlog.len()),
+            ("counts", self.counts.len()),
+            ("delayed", self.delayed.len()),
+            ("in flight", self.in_flight.len()),
+            ("withdrawn", self.withdrawn.len()),
+            ("waiters", self.waiters.len()),
+            ("deadlines", self.deadlines.len()),
+            ("from due", self.from_due.len()),
+            ("loading", self.loading.len()),
+            ("finished", self.finished.len()),
+        ];
+        all.into_iter().filter(|(_, n)| *n > 0).collect()
     }
 
     /// Tells the one who waits, if there is one.

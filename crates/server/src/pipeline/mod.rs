@@ -10,6 +10,8 @@ mod memory;
 pub mod prepare;
 mod pulse;
 pub mod queue;
+#[cfg(test)]
+mod sim;
 mod writer;
 
 use std::sync::Arc;
@@ -23,8 +25,10 @@ use carillon_domain::message::{Lane, PartState, State};
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
 use carillon_smpp::{CommandStatus, ReplyTo, Session};
+#[cfg(not(test))]
+use carillon_store::hot::Hot;
 use carillon_store::hot::{
-    Hot, HotReader, IntakeRequest, Outcome, PartResult, QueuedMessage, Receipt, SettleItem, Settled, SpanKey, Step, Verdict,
+    HotReader, IntakeRequest, Outcome, PartResult, QueuedMessage, Receipt, SettleItem, Settled, SpanKey, Step, Verdict,
 };
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
@@ -36,6 +40,8 @@ use crate::clock::Clock;
 use dispatch::{Answer, Circumstances, Fate, Tried};
 use memory::{Memory, Whereabouts};
 use queue::Job;
+#[cfg(test)]
+use sim::Hot;
 use writer::{IntakeEntry, SettleEntry, Then, Writer};
 
 pub use memory::OtpAnswer;
@@ -139,8 +145,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the hot path, erases what was being loaded when the program ended, reads what is due, and starts the writer, the feeder and
-    /// the pulse; `Running::finish` ends them.
+    /// Opens the pipeline and starts the writer, the feeder and the pulse; `Running::finish` ends them.
     pub async fn start(
         config: PipelineConfig,
         clock: Clock,
@@ -149,7 +154,25 @@ impl Pipeline {
         tiers: impl IntoIterator<Item = (AccountNo, Tier)>,
         connections: Vec<ConnectionInfo>,
     ) -> Result<(Pipeline, Running), StoreError> {
-        let mut hot = Hot::open(db, rand::random()).await?;
+        let (pipeline, hot, reader) = Self::open(config, clock, db, prices, tiers, connections, rand::random()).await?;
+        let writer = Writer::new(pipeline.clone(), hot).spawn();
+        let feeder = tokio::spawn(feed::run(pipeline.clone(), reader));
+        let pulse = tokio::spawn(pulse::run(pipeline.clone()));
+        Ok((pipeline.clone(), Running { pipeline, writer, feeder, pulse }))
+    }
+
+    /// Opens the hot path, erases what was being loaded when the program ended, and reads what is due; nothing runs yet.
+    /// `random_start` is where ids are counted from.
+    async fn open(
+        config: PipelineConfig,
+        clock: Clock,
+        db: &Db,
+        prices: PriceBook,
+        tiers: impl IntoIterator<Item = (AccountNo, Tier)>,
+        connections: Vec<ConnectionInfo>,
+        random_start: u64,
+    ) -> Result<(Pipeline, Hot, HotReader), StoreError> {
+        let mut hot = Hot::open(db, random_start).await?;
         let discarded = hot.discard_loading().await?;
         if discarded > 0 {
             tracing::info!(batches = discarded, "erased {discarded} batches that were never accepted");
@@ -178,12 +201,9 @@ impl Pipeline {
             drained: AtomicBool::new(false),
         };
         let pipeline = Pipeline(Arc::new(shared));
-        let writer = Writer::spawn(pipeline.clone(), hot);
         // What was due before this start is in memory before anyone asks whether we are ready.
         feed::feed_once(&pipeline, &mut reader).await?;
-        let feeder = tokio::spawn(feed::run(pipeline.clone(), reader));
-        let pulse = tokio::spawn(pulse::run(pipeline.clone()));
-        Ok((pipeline.clone(), Running { pipeline, writer, feeder, pulse }))
+        Ok((pipeline, hot, reader))
     }
 
     /// Stores a request with all others of the moment; answers after the commit.
@@ -416,8 +436,9 @@ impl Pipeline {
     pub fn answered(&self, connection: usize, jobs: impl IntoIterator<Item = (Box<Job>, Vec<(u8, Answer)>)>) {
         let line = &self.0.lines[connection];
         let (mut entries, mut items, mut moved, mut undone) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let mut c = Circumstances { now_ms: self.0.clock.now_ms(), now: self.now(), another: false, random: rand::random() };
+        let mut c = Circumstances { now_ms: self.0.clock.now_ms(), now: self.now(), another: false, random: 0 };
         for (mut job, answers) in jobs {
+            c.random = job.jitter();
             c.another = self.0.lines.len() > 1
                 && answers.iter().any(|(_, a)| matches!(a, Answer::Refused(e) if e.kind != SendErrorKind::Unknown))
                 && self.0.memory.lock().another(job.tried | 1 << connection);

@@ -6,7 +6,7 @@ use carillon_domain::error_code::ErrorCode;
 use carillon_domain::message::State;
 use carillon_store::hot::SettleItem;
 
-use super::memory::Whereabouts;
+use super::memory::{ORPHANED, Whereabouts};
 use super::writer::{SettleEntry, Then};
 use super::Pipeline;
 
@@ -22,6 +22,7 @@ pub(super) fn end_overdue(pipeline: &Pipeline) {
         .into_iter()
         .map(|id| {
             let (job, code) = match memory.withdraw(id, now + 60_000) {
+                Whereabouts::Taken(job) if job.deadline == Some(ORPHANED) => (Some(job), ErrorCode::OtpOutcomeUnknown),
                 Whereabouts::Taken(job) => (Some(job), ErrorCode::OtpDeadline),
                 Whereabouts::InFlight => (None, ErrorCode::OtpOutcomeUnknown),
                 Whereabouts::Elsewhere => (None, ErrorCode::OtpDeadline),
@@ -34,7 +35,7 @@ pub(super) fn end_overdue(pipeline: &Pipeline) {
     pipeline.settle(ends);
 }
 
-fn tick(pipeline: &Pipeline, whole_second: bool) {
+pub(super) fn tick(pipeline: &Pipeline, whole_second: bool) {
     end_overdue(pipeline);
     let now = pipeline.now();
     let mut memory = pipeline.0.memory.lock();

@@ -4,11 +4,12 @@
 //! when it has a slot and a token; nothing is buffered behind the queue.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::Lane;
 use carillon_store::hot::{QueuedMessage, SpanKey};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
 /// A message on its way, with what only this process knows of it.
 #[derive(Debug)]
@@ -28,6 +29,13 @@ pub struct Job {
 }
 
 impl Job {
+    /// Bits that differ from message to message and from try to try, so that waits spread.
+    pub fn jitter(&self) -> u32 {
+        let mut hasher = FxHasher::default();
+        (self.message.id, self.message.attempts, self.throttled).hash(&mut hasher);
+        (hasher.finish() >> 32) as u32
+    }
+
     /// Parts not handed over yet: what it costs in rate and shares.
     pub fn cost(&self) -> i64 {
         use carillon_domain::message::PartState;

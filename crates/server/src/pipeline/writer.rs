@@ -7,12 +7,12 @@ use std::time::Duration;
 use carillon_domain::message::State;
 use carillon_smpp::{ReplyTo, Session};
 use carillon_store::StoreError;
-use carillon_store::hot::{Hot, IntakeRequest, PartResult, SettleItem, Settled, SpanKey, Verdict};
+use carillon_store::hot::{IntakeRequest, PartResult, SettleItem, Settled, SpanKey, Verdict};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::queue::Job;
-use super::{OtpAnswer, Pipeline, SubmitError};
+use super::{Hot, OtpAnswer, Pipeline, SubmitError};
 
 /// A request waiting for a commit.
 pub(super) struct IntakeEntry {
@@ -83,16 +83,22 @@ impl Inbox {
         std::mem::take(&mut self.waiting.lock().intake)
     }
 
-    /// What has arrived, up to about `max` messages of each sort; waits a moment if there is nothing. `None` once stopped and empty.
-    fn take(&self, max: usize, stopping: bool) -> Option<(Vec<IntakeEntry>, Vec<SettleEntry>)> {
+    /// Waits a moment if there is nothing. False once stopped and empty.
+    fn wait(&self, stopping: bool) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.intake.is_empty() && waiting.settle.is_empty() {
             if stopping {
                 waiting.stopped = true;
-                return None;
+                return false;
             }
             self.arrived.wait_for(&mut waiting, Duration::from_millis(100));
         }
+        true
+    }
+
+    /// What has arrived, up to about `max` messages of each sort.
+    fn take(&self, max: usize) -> (Vec<IntakeEntry>, Vec<SettleEntry>) {
+        let mut waiting = self.waiting.lock();
         let mut messages = 0;
         let mut count = 0;
         for entry in &waiting.intake {
@@ -105,40 +111,51 @@ impl Inbox {
         let intake = waiting.intake.drain(..count).collect();
         let count = waiting.settle.len().min(max);
         let settle = waiting.settle.drain(..count).collect();
-        Some((intake, settle))
+        (intake, settle)
     }
 }
 
 /// See the module.
 pub(super) struct Writer {
     pipeline: Pipeline,
-    hot: Hot,
+    pub(super) hot: Hot,
     runtime: tokio::runtime::Handle,
     /// Requests taken, whose turn comes after the outcomes of the moment.
     next: Vec<IntakeEntry>,
 }
 
 impl Writer {
-    pub(super) fn spawn(pipeline: Pipeline, hot: Hot) -> std::thread::JoinHandle<()> {
-        let writer = Writer { pipeline, hot, runtime: tokio::runtime::Handle::current(), next: Vec::new() };
-        std::thread::Builder::new().name("writer".into()).spawn(move || writer.run()).expect("the system can start one more thread")
+    /// Of the runtime it is made in.
+    pub(super) fn new(pipeline: Pipeline, hot: Hot) -> Writer {
+        Writer { pipeline, hot, runtime: tokio::runtime::Handle::current(), next: Vec::new() }
+    }
+
+    pub(super) fn spawn(self) -> std::thread::JoinHandle<()> {
+        std::thread::Builder::new().name("writer".into()).spawn(move || self.run()).expect("the system can start one more thread")
     }
 
     fn run(mut self) {
-        let max = self.pipeline.0.config.commit_max;
         loop {
             let stopping = self.pipeline.0.drained.load(std::sync::atomic::Ordering::Acquire);
-            let Some((intake, settle)) = self.pipeline.0.inbox.take(max, stopping) else { break };
-            self.next = intake;
-            let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
-            if !settle.is_empty() || !spans.is_empty() {
-                let (items, thens) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
-                self.settle(items, thens, &spans);
+            if !self.pipeline.0.inbox.wait(stopping) {
+                break;
             }
-            let intake = std::mem::take(&mut self.next);
-            if !intake.is_empty() {
-                self.intake(intake);
-            }
+            self.step();
+        }
+    }
+
+    /// Commits what has arrived.
+    pub(super) fn step(&mut self) {
+        let (intake, settle) = self.pipeline.0.inbox.take(self.pipeline.0.config.commit_max);
+        self.next = intake;
+        let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
+        if !settle.is_empty() || !spans.is_empty() {
+            let (items, thens) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
+            self.settle(items, thens, &spans);
+        }
+        let intake = std::mem::take(&mut self.next);
+        if !intake.is_empty() {
+            self.intake(intake);
         }
     }
 
@@ -194,8 +211,7 @@ impl Writer {
                     // Outcomes are facts: they wait until they can be written. Links stop by themselves, as nothing leaves their doubt.
                     tracing::error!(error = %why, "outcomes wait for the database: {why}");
                     self.refuse_waiting(&why);
-                    #[expect(clippy::disallowed_methods, reason = "this thread has nothing else to do until the database is back")]
-                    std::thread::sleep(Duration::from_millis(200));
+                    self.pipeline.0.clock.block(Duration::from_millis(200));
                 }
                 Err(error) if items.len() <= 1 => {
                     tracing::error!(%error, ?items, "an outcome could not be settled and was set aside: {error}");
@@ -230,6 +246,7 @@ pub(super) fn due_of(item: &SettleItem, now: i64) -> Option<i64> {
 #[derive(Default)]
 pub(super) struct Counts {
     states: [u64; 10],
+    ended: u64,
     captured: u64,
     ignored: u64,
     parked: u64,
@@ -243,6 +260,7 @@ impl Counts {
         {
             self.states[after as usize] += 1;
         }
+        self.ended += u64::from(result.changed && result.closed);
         self.captured += u64::from(result.captured.0 > 0);
         self.parked += u64::from(result.parked);
         self.ignored += u64::from(result.id.is_some() && !result.changed);
@@ -255,6 +273,7 @@ impl Counts {
                 metrics::counter!("carillon_messages_total", "state" => state.as_str()).increment(count);
             }
         }
+        metrics::counter!("carillon_messages_final_total").increment(self.ended);
         metrics::counter!("carillon_messages_captured_total").increment(self.captured);
         metrics::counter!("carillon_events_ignored_total").increment(self.ignored);
         metrics::counter!("carillon_receipts_parked_total").increment(self.parked);

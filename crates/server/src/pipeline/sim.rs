@@ -1,0 +1,5 @@
+//! The pipeline in virtual time.
+
+mod hot;
+
+pub(super) use hot::Hot;

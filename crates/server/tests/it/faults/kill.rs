@@ -1,5 +1,6 @@
 //! `kill -9`, again and again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use carillon::simulator::Behaviour;
@@ -7,7 +8,7 @@ use carillon_smpp::CommandStatus;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::load::{Load, check_answers};
+use super::load::{Asked, Load, check_answers};
 use super::world::{Setup, World, postgres, quick};
 
 const WINDOW: usize = 20;
@@ -34,7 +35,10 @@ async fn killed(database: String, times: usize) {
     let asked = load.stop().await;
     let messages = world.ended().await;
     world.check_money(&messages).await;
-    let again: usize = world.carrier.taken_again().iter().map(|(_, count)| *count as usize - 1).sum();
+    let again = world.carrier.taken_again();
+    let codes: HashSet<&str> = asked.iter().filter_map(Asked::code_to).collect();
+    assert!(again.iter().all(|(to, _)| !codes.contains(to.trim_start_matches('+'))), "a one-time code was sent twice: {again:?}");
+    let again: usize = again.iter().map(|(_, count)| *count as usize - 1).sum();
     eprintln!("{} messages, {again} taken again, carrier {:?}", messages.len(), world.carrier.totals());
     assert!(again <= times * IN_DOUBT, "{again} messages were sent twice");
     check_answers(&world.api, &asked, &messages).await;

@@ -27,6 +27,14 @@ pub struct Asked {
     pub messages: usize,
 }
 
+impl Asked {
+    /// The number a one-time code went to, as carriers write it.
+    pub fn code_to(&self) -> Option<&str> {
+        self.body["otp"].as_bool()?;
+        self.body["to"].as_str()?.strip_prefix('+')
+    }
+}
+
 /// Clients at work.
 pub struct Load {
     tasks: JoinSet<Vec<Asked>>,

@@ -47,6 +47,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     if config.open_mode.enabled {
         tracing::warn!("open mode is on: whoever reaches {} can use any account", config.server.listen);
     }
+    let stop = stop_signal();
     let wanted = config.server.listen;
     let listener =
         TcpListener::bind(wanted).await.map_err(|e| CliError::Io(format!("cannot listen on {wanted}"), e))?;
@@ -60,7 +61,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));
     tokio::select! {
-        _ = stop_signal() => {}
+        () = stop => {}
         ended = &mut serving => return finished(ended),
     }
     tracing::info!("stopping: finishing what is in flight");
@@ -158,17 +159,22 @@ fn follow_prices(app: &App) {
     });
 }
 
-/// Completes at SIGINT or SIGTERM.
-pub(super) async fn stop_signal() {
+/// Completes at SIGINT or SIGTERM, from this call on: whoever stops a server that has only begun has it end in order, too.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        let mut terminate = terminate.expect("the process may listen to its signals");
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).expect("the process may listen to its signals");
+        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
         }
     }
     #[cfg(not(unix))]
-    let _ = tokio::signal::ctrl_c().await;
+    async {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::world::{Setup, World, quick};
+use carillon::simulator::Behaviour;
+
+use super::world::{Setup, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_unanswered_is_sent_again_only_after_the_wait() {
-    let mut behaviour = quick();
-    behaviour.response_delay = Duration::from_millis(50);
+    // Receipts come after the wait: until then nobody knows what became of the unanswered.
+    let (response_delay, receipt_delay) = (Duration::from_millis(50), Duration::from_millis(2_500));
+    let behaviour = Behaviour { response_delay, receipt_delay, ..Behaviour::default() };
     let connection = "window = 20\nunknown_wait_s = 1";
     let world = World::new(Setup { behaviour, connection, ..Setup::default() }).await;
     world.api.batch(0, 600, "hello").await;

@@ -1,6 +1,5 @@
 //! Copies SQLite's write-ahead log into the file, off the hot path: commits never pay for it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use crate::{Sqlite, StoreError};
 pub struct Checkpointer {
     connection: Connection,
     gate: Arc<tokio::sync::Mutex<()>>,
-    wal: PathBuf,
 }
 
 /// What a checkpoint did.
@@ -23,8 +21,8 @@ pub struct Checkpoint {
     pub pages: i64,
     /// Of which are in the file by now.
     pub copied: i64,
-    /// Whether the log was emptied.
-    pub truncated: bool,
+    /// Whether all of it was copied with the writers waiting, so that the log begins anew.
+    pub restarted: bool,
 }
 
 impl Checkpointer {
@@ -34,28 +32,26 @@ impl Checkpointer {
         let connection = Connection::open_with_flags(&file.path, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
-        let mut wal = file.path.clone().into_os_string();
-        wal.push("-wal");
-        Ok(Checkpointer { connection, gate: file.gate.clone(), wal: wal.into() })
+        Ok(Checkpointer { connection, gate: file.gate.clone() })
     }
 
-    /// Copies what no reader holds back; writers go on meanwhile. A log of more than `wal_max` bytes after that is emptied with
-    /// the writers' gate closed. Blocks: never call it on an async thread.
-    pub fn run(&mut self, wal_max: u64) -> Result<Checkpoint, StoreError> {
+    /// Copies what no reader holds back; writers go on meanwhile. If the log has more than `pages_max` pages, the rest is copied with the
+    /// writers' gate closed, so that the next commit begins the log anew: its blocks are written again and it grows no further.
+    /// Blocks: never call it on an async thread.
+    pub fn run(&mut self, pages_max: i64) -> Result<Checkpoint, StoreError> {
         let done = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
-        let size = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
-        if size <= wal_max {
+        if done.pages <= pages_max {
             return Ok(done);
         }
         let gate = self.gate.clone();
         let _gate = gate.blocking_lock();
-        let emptied = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        Ok(Checkpoint { truncated: emptied.truncated, ..done })
+        let begun = self.checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
+        Ok(Checkpoint { restarted: begun.restarted, ..done })
     }
 
     fn checkpoint(&mut self, pragma: &str) -> Result<Checkpoint, StoreError> {
         let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, bool>(0)?, r.get(1)?, r.get(2)?));
         let (busy, pages, copied) = self.connection.query_row(pragma, [], read)?;
-        Ok(Checkpoint { pages, copied, truncated: !busy && pages == 0 })
+        Ok(Checkpoint { pages, copied, restarted: !busy && pages == copied })
     }
 }

@@ -147,29 +147,44 @@ impl Writer {
     /// Commits what has arrived.
     pub(super) fn step(&mut self) {
         let (intake, settle) = self.pipeline.0.inbox.take(self.pipeline.0.config.commit_max);
-        self.next = intake;
         let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
-        if !settle.is_empty() || !spans.is_empty() {
-            let (items, thens) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
-            self.settle(items, thens, &spans);
+        let (items, thens): (Vec<SettleItem>, Vec<Then>) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
+        let outcomes = !items.is_empty() || !spans.is_empty();
+        if intake.is_empty() || !outcomes {
+            if outcomes {
+                self.settle(items, thens, &spans);
+            } else if !intake.is_empty() {
+                self.intake(intake);
+            }
+            return;
         }
-        let intake = std::mem::take(&mut self.next);
-        if !intake.is_empty() {
-            self.intake(intake);
+        let (requests, replies) = part(intake);
+        let now = self.pipeline.0.clock.now_ms();
+        match self.runtime.block_on(self.hot.commit(&items, &spans, &requests, now)) {
+            Ok((settled, verdicts)) => {
+                self.pipeline.after_settle(&items, thens, settled);
+                self.answer(join(requests, replies), verdicts);
+            }
+            Err(_) => {
+                // Each by itself finds out what is wrong, and for whom.
+                self.next = join(requests, replies);
+                self.settle(items, thens, &spans);
+                let intake = std::mem::take(&mut self.next);
+                if !intake.is_empty() {
+                    self.intake(intake);
+                }
+            }
         }
     }
 
     fn intake(&mut self, entries: Vec<IntakeEntry>) {
-        let mut replies = Vec::with_capacity(entries.len());
-        let mut requests = Vec::with_capacity(entries.len());
-        for IntakeEntry { request, reply, otp } in entries {
-            requests.push(request);
-            replies.push((reply, otp));
-        }
+        let (requests, replies) = part(entries);
         let now = self.pipeline.0.clock.now_ms();
         let done = self.runtime.block_on(self.hot.commit_intake(&requests, now));
-        let mut entries: Vec<IntakeEntry> =
-            requests.into_iter().zip(replies).map(|(request, (reply, otp))| IntakeEntry { request, reply, otp }).collect();
+        self.answer(join(requests, replies), done);
+    }
+
+    fn answer(&mut self, mut entries: Vec<IntakeEntry>, done: Result<Vec<Verdict>, StoreError>) {
         match done {
             Ok(verdicts) => self.pipeline.after_intake(entries, verdicts),
             Err(StoreError::Unavailable(why)) => {
@@ -228,6 +243,17 @@ impl Writer {
             }
         }
     }
+}
+
+type Replies = Vec<(oneshot::Sender<Result<Verdict, SubmitError>>, Option<oneshot::Sender<OtpAnswer>>)>;
+
+/// The store takes requests side by side; who waits for their answers is kept apart meanwhile.
+fn part(entries: Vec<IntakeEntry>) -> (Vec<IntakeRequest>, Replies) {
+    entries.into_iter().map(|IntakeEntry { request, reply, otp }| (request, (reply, otp))).unzip()
+}
+
+fn join(requests: Vec<IntakeRequest>, replies: Replies) -> Vec<IntakeEntry> {
+    requests.into_iter().zip(replies).map(|(request, (reply, otp))| IntakeEntry { request, reply, otp }).collect()
 }
 
 /// When a due row that an item wrote is due.

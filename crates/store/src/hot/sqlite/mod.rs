@@ -53,31 +53,30 @@ impl Writer {
         Ok(Writer { connection: open(&file.path, true)?, gate: file.gate.clone(), ids })
     }
 
-    pub(super) async fn commit_intake(
-        &mut self,
-        requests: &[IntakeRequest],
-        now: i64,
-    ) -> Result<Vec<Verdict>, StoreError> {
-        let _gate = self.gate.lock().await;
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let read = read_intake(&tx, requests, now)?;
-        let plan = intake::plan(requests, &read, &mut self.ids, now);
-        write_intake(&tx, requests, &plan, now)?;
-        tx.commit()?;
-        Ok(plan.verdicts)
-    }
-
-    pub(super) async fn commit_settle(
+    pub(super) async fn commit(
         &mut self,
         items: &[SettleItem],
         spans_done: &[SpanKey],
+        requests: &[IntakeRequest],
         now: i64,
-    ) -> Result<Vec<Settled>, StoreError> {
+    ) -> Result<(Vec<Settled>, Vec<Verdict>), StoreError> {
         let _gate = self.gate.lock().await;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let settled = settle::run(&tx, items, spans_done, &mut self.ids, now)?;
+        let settled = if items.is_empty() && spans_done.is_empty() {
+            Vec::new()
+        } else {
+            settle::run(&tx, items, spans_done, &mut self.ids, now)?
+        };
+        let verdicts = if requests.is_empty() {
+            Vec::new()
+        } else {
+            let read = read_intake(&tx, requests, now)?;
+            let plan = intake::plan(requests, &read, &mut self.ids, now);
+            write_intake(&tx, requests, &plan, now)?;
+            plan.verdicts
+        };
         tx.commit()?;
-        Ok(settled)
+        Ok((settled, verdicts))
     }
 
     pub(super) async fn discard_loading(&mut self) -> Result<u64, StoreError> {

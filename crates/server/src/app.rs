@@ -106,13 +106,14 @@ impl App {
         })))
     }
 
-    /// Ends what runs beside the requests: links get the answers they are owed, for at most `patience`; then what is known is made durable.
+    /// Ends what runs beside the requests: links get the answers they are owed, for at most `patience`; then what is known is made
+    /// durable, if the database takes it within as much time again.
     pub async fn stop(&self, patience: Duration) {
         self.shutdown.cancel();
         let engine = self.engine.lock().take();
         if let Some(Engine { running, links }) = engine {
             links.stop(patience).await;
-            running.finish().await;
+            running.finish(patience).await;
         }
         self.db.close().await;
     }

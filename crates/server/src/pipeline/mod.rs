@@ -132,6 +132,8 @@ struct Shared {
     stop: CancellationToken,
     /// Nobody hands the writer anything any more.
     drained: AtomicBool,
+    /// The end waits no longer for a database that takes nothing.
+    abandoned: AtomicBool,
 }
 
 /// A handle on the running pipeline; cheap to clone.
@@ -199,6 +201,7 @@ impl Pipeline {
             prices: RwLock::new(Arc::new(prices)),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
         };
         let pipeline = Pipeline(Arc::new(shared));
         // What was due before this start is in memory before anyone asks whether we are ready.
@@ -606,12 +609,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends the pipeline once all that was handed to the writer is durable. Links are to be stopped before.
-    pub async fn finish(self) {
-        self.pipeline.0.stop.cancel();
-        let _ = self.feeder.await;
-        let _ = self.pulse.await;
-        self.pipeline.0.drained.store(true, Ordering::Release);
-        let _ = tokio::task::spawn_blocking(move || self.writer.join()).await;
+    /// Ends the pipeline once all that was handed to the writer is durable, or the database takes nothing for longer than `patience`: then
+    /// it is as after a crash. Links are to be stopped before.
+    pub async fn finish(self, patience: Duration) {
+        let Running { pipeline, writer, feeder, pulse } = self;
+        pipeline.0.stop.cancel();
+        let _ = feeder.await;
+        let _ = pulse.await;
+        pipeline.0.drained.store(true, Ordering::Release);
+        let mut ended = tokio::task::spawn_blocking(move || writer.join());
+        if tokio::time::timeout(patience, &mut ended).await.is_err() {
+            pipeline.0.abandoned.store(true, Ordering::Release);
+            let _ = ended.await;
+        }
     }
 }

@@ -165,9 +165,12 @@ impl Writer {
                 self.pipeline.after_settle(&items, thens, settled);
                 self.answer(join(requests, replies), verdicts);
             }
-            Err(_) => {
+            Err(error) => {
                 // Each by itself finds out what is wrong, and for whom.
                 self.next = join(requests, replies);
+                if let StoreError::Unavailable(why) = error {
+                    self.refuse_waiting(&why);
+                }
                 self.settle(items, thens, &spans);
                 let intake = std::mem::take(&mut self.next);
                 if !intake.is_empty() {
@@ -226,6 +229,10 @@ impl Writer {
                     // Outcomes are facts: they wait until they can be written. Links stop by themselves, as nothing leaves their doubt.
                     tracing::error!(error = %why, "outcomes wait for the database: {why}");
                     self.refuse_waiting(&why);
+                    if self.pipeline.0.abandoned.load(std::sync::atomic::Ordering::Acquire) {
+                        tracing::error!("{} outcomes were not written: what they are about may be sent again", items.len());
+                        return;
+                    }
                     self.pipeline.0.clock.block(Duration::from_millis(200));
                 }
                 Err(error) if items.len() <= 1 => {

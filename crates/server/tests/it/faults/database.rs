@@ -24,6 +24,16 @@ async fn refused_until(world: &World, back: impl AsyncFnOnce()) {
     assert_eq!(world.carrier.taken_again(), []);
 }
 
+/// Holds the lock that every writer of the file needs.
+async fn locked(world: &World) -> sqlx::SqliteConnection {
+    let file = world.folder.path().join("data/carillon.db");
+    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    other
+}
+
+const WINDOW: usize = 20;
+
 /// 300 messages, of which some are with the carrier and most still wait.
 async fn busy(database: String) -> World {
     let mut behaviour = quick();
@@ -37,13 +47,24 @@ async fn busy(database: String) -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_locked_by_another_process() {
     let world = busy(String::new()).await;
-    let file = world.folder.path().join("data/carillon.db");
-    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let mut other = locked(&world).await;
     refused_until(&world, async || {
         other.execute("ROLLBACK").await.unwrap();
     })
     .await;
+}
+
+/// What waits to be written cannot wait for ever: the end is then like a crash, and costs no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_while_it_is_locked() {
+    let mut world = busy(String::new()).await;
+    let mut other = locked(&world).await;
+    world.terminate().await;
+    other.execute("ROLLBACK").await.unwrap();
+    world.start().await;
+    world.all_ended_as("delivered", 300).await;
+    let again = world.carrier.taken_again();
+    assert!(again.len() <= 4 * WINDOW && again.iter().all(|(_, times)| *times == 2), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,7 +69,7 @@ impl World {
         let carrier = simulator::start(config).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n[accounts]\nfirst_balance_cents = 10_000_000\n[log]\nlevel = \"info\"\n{}\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_s = 5\n[accounts]\nfirst_balance_cents = 10_000_000\n[log]\nlevel = \"info\"\n{}\n\
              [[connection]]\nname = \"carrier\"\nkind = \"smpp\"\nhost = \"127.0.0.1\"\nport = {}\nsystem_id = \"test\"\npassword = \"test\"\n{}\n",
             setup.settings,
             carrier.addr().port(),

@@ -54,5 +54,10 @@ async fn deadlines_are_kept_by_the_clock_that_never_steps() {
     }
     t.app.clock.advance(Duration::from_millis(5_000));
     let answer = waiting.await;
-    assert_eq!((answer.status, &answer.json()["failure"]["code"]), (503, &Value::from("otp_outcome_unknown")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, &answer.json()["failure"]["code"]),
+        (503, &Value::from("otp_outcome_unknown")),
+        "{}",
+        answer.text
+    );
 }

@@ -19,7 +19,11 @@ async fn refused_until(world: &World, back: impl AsyncFnOnce()) {
     assert!(refused.headers["retry-after"].parse::<u32>().is_ok_and(|s| s > 0));
     back().await;
     let late = json!({"to": number(9_001), "text": "now"});
-    world.until("it takes messages again", async || world.api.post("/v1/messages", "", &late).await.unwrap().status == 202).await;
+    world
+        .until("it takes messages again", async || {
+            world.api.post("/v1/messages", "", &late).await.unwrap().status == 202
+        })
+        .await;
     world.all_ended_as("delivered", 301).await;
     assert_eq!(world.carrier.taken_again(), []);
 }

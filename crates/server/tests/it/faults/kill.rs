@@ -18,14 +18,16 @@ const CONNECTION: &str = "window = 20";
 
 /// Repeats a run: `CARILLON_FAULT_SEED=… cargo nextest run faults::kill`.
 fn seed() -> u64 {
-    let seed = std::env::var("CARILLON_FAULT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    let seed =
+        std::env::var("CARILLON_FAULT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("CARILLON_FAULT_SEED={seed}");
     seed
 }
 
 async fn killed(database: String, times: usize) {
     let mut random = StdRng::seed_from_u64(seed());
-    let mut world = World::new(Setup { behaviour: quick(), connection: CONNECTION, database, ..Setup::default() }).await;
+    let mut world =
+        World::new(Setup { behaviour: quick(), connection: CONNECTION, database, ..Setup::default() }).await;
     let load = Load::start(&world.api, 16);
     for _ in 0..times {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..1_000))).await;
@@ -37,7 +39,10 @@ async fn killed(database: String, times: usize) {
     world.check_money(&messages).await;
     let again = world.carrier.taken_again();
     let codes: HashSet<&str> = asked.iter().filter_map(Asked::code_to).collect();
-    assert!(again.iter().all(|(to, _)| !codes.contains(to.trim_start_matches('+'))), "a one-time code was sent twice: {again:?}");
+    assert!(
+        again.iter().all(|(to, _)| !codes.contains(to.trim_start_matches('+'))),
+        "a one-time code was sent twice: {again:?}"
+    );
     let again: usize = again.iter().map(|(_, count)| *count as usize - 1).sum();
     eprintln!("{} messages, {again} taken again, carrier {:?}", messages.len(), world.carrier.totals());
     assert!(again <= times * IN_DOUBT, "{again} messages were sent twice");

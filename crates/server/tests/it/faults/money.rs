@@ -19,7 +19,12 @@ async fn with_price_of_20_cents(database: String) -> Arc<TestApp> {
 }
 
 /// All at once.
-async fn at_once(t: &Arc<TestApp>, key: &str, idempotency_key: Option<&'static str>, bodies: Vec<Value>) -> Vec<Answer> {
+async fn at_once(
+    t: &Arc<TestApp>,
+    key: &str,
+    idempotency_key: Option<&'static str>,
+    bodies: Vec<Value>,
+) -> Vec<Answer> {
     let mut tasks = JoinSet::new();
     for body in bodies {
         let (t, key) = (t.clone(), key.to_owned());

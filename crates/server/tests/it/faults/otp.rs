@@ -7,7 +7,8 @@ use super::world::{Setup, World, number, quick};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_while_the_link_is_down_and_not_sent_when_it_is_up() {
-    let mut world = World::new(Setup { behaviour: quick(), settings: "[otp]\ndeadline_ms = 600", ..Setup::default() }).await;
+    let mut world =
+        World::new(Setup { behaviour: quick(), settings: "[otp]\ndeadline_ms = 600", ..Setup::default() }).await;
     world.carrier_until("it is bound", |t| t.binds > 0).await;
     world.carrier.refuse_binds(Some(CommandStatus::RBINDFAIL));
     world.carrier.drop_links();

@@ -141,7 +141,12 @@ impl World {
     pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
         let began = Instant::now();
         while !so().await {
-            assert!(began.elapsed() < PATIENCE, "not in {} s: {what}; carrier: {:?}", PATIENCE.as_secs(), self.carrier.totals());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "not in {} s: {what}; carrier: {:?}",
+                PATIENCE.as_secs(),
+                self.carrier.totals()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

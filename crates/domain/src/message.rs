@@ -266,6 +266,14 @@ impl Progress {
         Progress { state, flags, parts: Parts::pending(parts), unit_price, held, captured: Money::ZERO, closed: false, error: None }
     }
 
+    /// Whether it counts as a success: the handset has it, or, where the carrier's word is enough, the carrier took all of it.
+    pub fn succeeded(&self) -> bool {
+        let whole = self.captured == self.unit_price * self.parts.as_slice().len() as i64;
+        let taken = |p: &PartState| matches!(p, PartState::Accepted | PartState::Delivered | PartState::Failed);
+        let paid = self.flags.has(Flags::PAY_ON_ACCEPT) && whole && self.parts.as_slice().iter().all(taken);
+        paid || self.state == State::Delivered || (self.state == State::Sent && self.closed)
+    }
+
     /// Applies one event. The only way a message changes after acceptance.
     pub fn apply(&mut self, event: Event) -> Effect {
         if self.closed {

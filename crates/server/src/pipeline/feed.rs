@@ -9,6 +9,7 @@ use carillon_store::StoreError;
 use carillon_store::hot::{HotReader, SettleItem};
 use uuid::Uuid;
 
+use super::memory::Fed;
 use super::writer::{SettleEntry, Then};
 use super::Pipeline;
 
@@ -89,17 +90,24 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
     let rows = reader.due_messages(after, now, room as u32).await?;
     tokio::task::yield_now().await;
     let Some((last_at, last)) = rows.last().map(|(at, m)| (*at, m.id)) else { return Ok(false) };
-    let mut due = Vec::with_capacity(rows.len());
+    let (mut due, mut again) = (Vec::with_capacity(rows.len()), None);
     {
         let mut memory = pipeline.0.memory.lock();
-        for (_, message) in rows {
+        for (at, message) in rows {
             let id = message.id;
-            if memory.feed_due(pipeline.job(message, None)) {
-                due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing });
+            match memory.feed_due(pipeline.job(message, None)) {
+                Fed::Entered => due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing }),
+                Fed::Here => {}
+                Fed::Withdrawn => again = again.or(Some(at)),
             }
         }
     }
-    pipeline.0.due.lock().read_to((last_at, last.account(), last));
+    let mut cursor = pipeline.0.due.lock();
+    cursor.read_to((last_at, last.account(), last));
+    if let Some(at) = again {
+        cursor.new_row(at);
+    }
+    drop(cursor);
     pipeline.settle(due);
     Ok(true)
 }

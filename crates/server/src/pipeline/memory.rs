@@ -90,6 +90,17 @@ pub(super) enum Whereabouts {
     Elsewhere,
 }
 
+/// What became of a message with a due row that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fed {
+    /// It waits for a link now.
+    Entered,
+    /// It was here already.
+    Here,
+    /// Its end is being written; should it stay open after all, it is to be read again.
+    Withdrawn,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -117,7 +128,9 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(connections: usize, window: usize, memory_max: usize) -> Memory {
-        Memory { lines: (0..connections).map(|_| Lines::default()).collect(), window, memory_max, ..Memory::default() }
+        let lines = (0..connections).map(|_| Lines::default()).collect();
+        // A lane is fed once half its window is free: it must be one that memory can have free.
+        Memory { lines, window: window.min(memory_max), memory_max, ..Memory::default() }
     }
 
     /// Messages in memory, in flight included.
@@ -323,14 +336,17 @@ impl Memory {
         self.done(unfed.span, missing);
     }
 
-    /// A message with a due row enters memory, unless it is here or was withdrawn.
-    pub(super) fn feed_due(&mut self, job: Box<Job>) -> bool {
+    /// A message with a due row enters memory, unless it is here or is being withdrawn.
+    pub(super) fn feed_due(&mut self, job: Box<Job>) -> Fed {
         let id = job.message.id;
-        if self.withdrawn.contains_key(&id) || !self.from_due.insert(id) {
-            return false;
+        if self.withdrawn.contains_key(&id) {
+            return Fed::Withdrawn;
+        }
+        if !self.from_due.insert(id) {
+            return Fed::Here;
         }
         self.enter(job);
-        true
+        Fed::Entered
     }
 
     /// How many more messages with due rows may come in.
@@ -356,6 +372,11 @@ impl Memory {
         }
         self.withdrawn.insert(id, until);
         Whereabouts::Elsewhere
+    }
+
+    /// What was withdrawn did not end by it: a feed may bring it in again.
+    pub(super) fn still_open(&mut self, id: MessageId) {
+        self.withdrawn.remove(&id);
     }
 
     /// Forgets withdrawals that no feed can still be carrying.

@@ -250,7 +250,7 @@ impl Pipeline {
         let settled = settled.await.map_err(|_| SubmitError::Unavailable("the server is stopping".into()))?;
         Ok(match settled {
             Settled { id: None, .. } => CancelOutcome::Unknown,
-            Settled { changed: true, closed: true, .. } => CancelOutcome::Canceled,
+            Settled { changed: true, states: Some((_, State::Canceled)), .. } => CancelOutcome::Canceled,
             _ => CancelOutcome::TooLate,
         })
     }
@@ -557,6 +557,9 @@ impl Pipeline {
                     }
                 }
                 Then::Ended { job, reply } => {
+                    if let Some(id) = result.id.filter(|_| !result.closed) {
+                        memory.still_open(id);
+                    }
                     if let Some(job) = job {
                         hungry |= memory.leave(&job);
                     }
@@ -588,14 +591,12 @@ impl Pipeline {
     }
 
     fn tell_waiter(&self, memory: &mut Memory, result: &Settled) {
-        let (Some(id), Some((_, state))) = (result.id, result.states) else { return };
-        let error = result.error.and_then(ErrorCode::from_number).unwrap_or(ErrorCode::Internal);
-        match state {
-            State::Delivered => memory.answer(id, OtpAnswer::Sent),
-            // Paid at the carrier's word: that was the success this account asks for.
-            State::Sent if result.captured.0 > 0 || result.closed => memory.answer(id, OtpAnswer::Sent),
-            _ if result.closed => memory.answer(id, OtpAnswer::Failed(error)),
-            _ => {}
+        let Some(id) = result.id else { return };
+        if result.succeeded {
+            memory.answer(id, OtpAnswer::Sent);
+        } else if result.closed {
+            let error = result.error.and_then(ErrorCode::from_number).unwrap_or(ErrorCode::Internal);
+            memory.answer(id, OtpAnswer::Failed(error));
         }
     }
 }

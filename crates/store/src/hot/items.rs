@@ -184,6 +184,8 @@ pub struct Settled {
     pub changed: bool,
     /// Whether nothing more becomes of the message.
     pub closed: bool,
+    /// Whether that is a success, or already is one (`Progress::succeeded`).
+    pub succeeded: bool,
     /// Why it failed or is in doubt, after the item.
     pub error: Option<i16>,
     /// What was paid by it.

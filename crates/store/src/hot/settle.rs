@@ -457,6 +457,7 @@ impl<'a> Plan<'a> {
             states: Some((before, after)),
             changed: effect.changed,
             closed: row.progress.closed,
+            succeeded: row.progress.succeeded(),
             error: row.progress.error,
             captured: effect.capture,
             released: effect.release,
@@ -467,7 +468,8 @@ impl<'a> Plan<'a> {
     fn current(&self, read: &Read<'a>, id: MessageId, changed: bool) -> Settled {
         let Some(row) = read.rows.get(&id) else { return Settled::default() };
         let (state, closed, error) = (row.progress.state, row.progress.closed, row.progress.error);
-        Settled { id: Some(id), states: Some((state, state)), changed, closed, error, ..Settled::default() }
+        let succeeded = row.progress.succeeded();
+        Settled { id: Some(id), states: Some((state, state)), changed, closed, succeeded, error, ..Settled::default() }
     }
 
     fn put_due(&mut self, read: &mut Read<'a>, id: MessageId, due_at: i64) {

@@ -83,6 +83,19 @@ impl Hot {
         Ok(done)
     }
 
+    pub(in crate::pipeline) async fn commit(
+        &mut self,
+        items: &[SettleItem],
+        spans_done: &[SpanKey],
+        requests: &[IntakeRequest],
+        now: i64,
+    ) -> Result<(Vec<Settled>, Result<Vec<Verdict>, StoreError>), StoreError> {
+        self.before(true)?;
+        let done = self.hot.commit(items, spans_done, requests, now).await?;
+        self.after();
+        Ok(done)
+    }
+
     pub(in crate::pipeline) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         self.hot.discard_loading().await
     }

@@ -49,7 +49,16 @@ impl<T, E: Into<StoreError>> From<E> for Failed<T> {
 
 impl Writer {
     pub(super) async fn open(pool: &PgPool, ids: IdSource) -> Result<Writer, StoreError> {
-        let mut writer = Writer { options: pool.connect_options(), connection: None, ids };
+        // Every statement here finds rows by their keys. Plans made while the tables were small would scan and hash them for ever after.
+        let plans = [
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+        ];
+        let options = Arc::new(pool.connect_options().as_ref().clone().options(plans));
+        let mut writer = Writer { options, connection: None, ids };
         writer.connected().await?;
         Ok(writer)
     }

@@ -7,13 +7,16 @@ use carillon::simulator::Behaviour;
 use carillon_smpp::CommandStatus;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::json;
 
 use super::load::{Asked, Load, check_answers};
-use super::world::{Setup, World, postgres, quick};
+use super::world::{Setup, World, number, postgres, quick};
 
 const WINDOW: usize = 20;
 /// Four windows, as the documentation of `in_doubt` says.
 const IN_DOUBT: usize = 4 * WINDOW;
+/// Recipients of a batch that takes many commits.
+const LARGE: usize = 10_000;
 const CONNECTION: &str = "window = 20";
 
 /// Repeats a run: `CARILLON_FAULT_SEED=… cargo nextest run faults::kill`.
@@ -82,5 +85,34 @@ async fn while_receipts_come_in() {
         }
         world.all_ended_as("delivered", 1_200).await;
         assert_eq!(world.carrier.taken_again(), []);
+    }
+}
+
+/// A batch of many chunks is there whole or not at all, and its money with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_large_batch_is_taken() {
+    let mut random = StdRng::seed_from_u64(seed());
+    for database in [String::new(), postgres().await] {
+        let mut world = World::new(Setup { behaviour: quick(), database, ..Setup::default() }).await;
+        let body = json!({"to": (0..LARGE).map(number).collect::<Vec<_>>(), "text": "hello"});
+        for _ in 0..4 {
+            let (api, body) = (world.api.clone(), body.clone());
+            let asked = tokio::spawn(async move { api.post("/v1/batches", "one key", &body).await });
+            world.until("its money is held", async || world.api.held().await != "0.00").await;
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
+            world.kill().await;
+            world.start().await;
+            world.check_money(&[]).await;
+            let stored = world.api.messages().await.len();
+            let answered = asked.await.unwrap().is_ok_and(|a| a.status == 202);
+            assert!(stored == LARGE || (stored == 0 && !answered), "{stored} of {LARGE} are there");
+            if stored == LARGE {
+                break;
+            }
+        }
+        let answer = world.api.post("/v1/batches", "one key", &body).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        world.all_ended_as("delivered", LARGE).await;
+        eprintln!("killed in the middle of it {} times", world.logged("never accepted"));
     }
 }

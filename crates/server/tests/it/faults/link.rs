@@ -6,12 +6,10 @@ use carillon::simulator::Behaviour;
 
 use super::world::{Setup, World};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_unanswered_is_sent_again_only_after_the_wait() {
+async fn dropped(connection: &'static str) {
     // Receipts come after the wait: until then nobody knows what became of the unanswered.
     let (response_delay, receipt_delay) = (Duration::from_millis(50), Duration::from_millis(2_500));
     let behaviour = Behaviour { response_delay, receipt_delay, ..Behaviour::default() };
-    let connection = "window = 20\nunknown_wait_s = 1";
     let world = World::new(Setup { behaviour, connection, ..Setup::default() }).await;
     world.api.batch(0, 600, "hello").await;
     for round in 1..=3 {
@@ -27,4 +25,14 @@ async fn what_was_unanswered_is_sent_again_only_after_the_wait() {
         let unknown = message["history"].as_array().unwrap().iter().any(|e| e["event"] == "unknown");
         assert!(unknown, "sent twice without a reason: {message}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_unanswered_is_sent_again_only_after_the_wait() {
+    dropped("window = 20\nunknown_wait_s = 1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_where_receipts_have_a_link_of_their_own() {
+    dropped("window = 20\nunknown_wait_s = 1\nbind = \"transmitter_receiver\"").await;
 }

@@ -102,6 +102,11 @@ impl World {
         self.folder.path().join("server.log")
     }
 
+    /// How many lines of the server's log say so.
+    pub fn logged(&self, text: &str) -> usize {
+        std::fs::read_to_string(self.log()).unwrap_or_default().lines().filter(|line| line.contains(text)).count()
+    }
+
     /// Starts the server on the data there is and waits until it serves.
     pub async fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
@@ -159,7 +164,7 @@ impl World {
     /// Waits until no message is on its way; all messages.
     pub async fn ended(&self) -> Vec<Value> {
         // All that may still be sent has money held, which one statement tells; codes are paid before their receipt.
-        self.until("nothing is held", async || self.api.get("/v1/me").await["balance"]["held"] == "0.00").await;
+        self.until("nothing is held", async || self.api.held().await == "0.00").await;
         self.until("none is sent", async || !self.api.any("sent").await).await;
         self.api.messages().await
     }
@@ -251,6 +256,11 @@ impl Api {
         self.get("/v1/me").await["balance"]["available"].as_str().unwrap().to_owned()
     }
 
+    /// What open messages hold.
+    pub async fn held(&self) -> String {
+        self.get("/v1/me").await["balance"]["held"].as_str().unwrap().to_owned()
+    }
+
     async fn page(&self, query: &str) -> (Vec<Value>, Option<String>) {
         let mut page = self.get(&format!("/v1/messages?{query}")).await;
         let next = page["next_cursor"].as_str().map(str::to_owned);
@@ -259,7 +269,14 @@ impl Api {
 
     /// Whether any message has this status.
     pub async fn any(&self, status: &str) -> bool {
-        !self.page(&format!("status={status}&limit=1")).await.0.is_empty()
+        let mut query = format!("status={status}&limit=1");
+        loop {
+            // A page looks at so many messages only, and may be empty although there are more.
+            match self.page(&query).await {
+                (rows, Some(next)) if rows.is_empty() => query = format!("status={status}&limit=1&cursor={next}"),
+                (rows, _) => return !rows.is_empty(),
+            }
+        }
     }
 
     /// All messages there are.

@@ -235,7 +235,8 @@ pub enum Event {
         /// Why.
         error: i16,
     },
-    /// Every part not yet with a carrier ends (cancel, expiry, deadline, no route); `unknown_too` ends those in doubt as well.
+    /// Every part not yet with a carrier ends (cancel, expiry, deadline, no route); `unknown_too` (a deadline) ends those in doubt as
+    /// well, and those whose delivery is not confirmed, unless the carrier's word is enough.
     End {
         /// The state the message takes if no part of it was ever taken.
         state: State,
@@ -334,9 +335,14 @@ impl Progress {
 
     fn end(&mut self, state: State, error: i16, unknown_too: bool) -> bool {
         let mut changed = false;
+        let unconfirmed_too = unknown_too && !self.flags.has(Flags::PAY_ON_ACCEPT);
         for i in 0..self.parts.as_slice().len() {
-            changed |= self.part(i as u8, Some(error), |p| {
-                (p == PartState::Pending || (unknown_too && p == PartState::Unknown)).then_some(PartState::Refused)
+            changed |= self.part(i as u8, Some(error), |p| match p {
+                PartState::Pending => Some(PartState::Refused),
+                PartState::Unknown if unknown_too => Some(PartState::Refused),
+                // The handset's word was asked for, and did not come in time.
+                PartState::Accepted if unconfirmed_too => Some(PartState::Failed),
+                _ => None,
             });
         }
         if changed {
@@ -454,6 +460,9 @@ mod tests {
             (1, false, &[U, S, D, A], Delivered, true, 0, 1, None),
             (1, false, &[U, DEADLINE], Failed, true, 0, 0, Some(8)),
             (1, false, &[DEADLINE, A, D], Failed, true, 0, 0, Some(8)),
+            (1, false, &[A, DEADLINE, D], Undelivered, true, 0, 0, Some(8)),
+            (1, true, &[A, DEADLINE], Sent, false, 0, 1, None),
+            (2, true, &[A, DEADLINE], Sent, false, 0, 1, Some(8)),
             (1, false, &[A, CLOSE], Sent, true, 0, 1, None),
             (1, false, &[A, CLOSE, F], Sent, true, 0, 1, None),
             (1, false, &[U, CLOSE], Undelivered, true, 0, 0, Some(9)),

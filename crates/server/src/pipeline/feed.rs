@@ -82,7 +82,11 @@ fn end_late_codes(pipeline: &Pipeline) {
 
 async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, StoreError> {
     let now = pipeline.0.clock.now_ms();
-    let room = pipeline.0.memory.lock().due_room().min(2_000);
+    let room = {
+        let mut memory = pipeline.0.memory.lock();
+        memory.begin_due();
+        memory.due_room().min(2_000)
+    };
     if room == 0 {
         return Ok(false);
     }
@@ -98,7 +102,7 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
             match memory.feed_due(pipeline.job(message, None)) {
                 Fed::Entered => due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing }),
                 Fed::Here => {}
-                Fed::Withdrawn => again = again.or(Some(at)),
+                Fed::Stale => again = again.or(Some(at)),
             }
         }
     }

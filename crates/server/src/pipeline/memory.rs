@@ -97,8 +97,8 @@ pub(super) enum Fed {
     Entered,
     /// It was here already.
     Here,
-    /// Its end is being written; should it stay open after all, it is to be read again.
-    Withdrawn,
+    /// It is being withdrawn, or was settled since: what was read of it may be past, and is to be read again.
+    Stale,
 }
 
 /// See the module.
@@ -120,6 +120,8 @@ pub(super) struct Memory {
     deadlines: BinaryHeap<Reverse<(u64, MessageId)>>,
     /// Messages with a due row that are in memory or in flight.
     pub(super) from_due: FxHashSet<MessageId>,
+    /// Of those, what left since due rows were last read.
+    left: FxHashSet<MessageId>,
     /// Chunks of large batches that are not sealed yet.
     loading: FxHashMap<BatchId, Vec<(SpanKey, Lane, u32)>>,
     /// Spans nothing of which is queued any more, to be deleted with the next commit.
@@ -269,7 +271,9 @@ impl Memory {
     pub(super) fn leave(&mut self, job: &Job) -> bool {
         let id = job.message.id;
         self.in_flight.remove(&id);
-        self.from_due.remove(&id);
+        if self.from_due.remove(&id) {
+            self.left.insert(id);
+        }
         let key = (id.account(), job.message.lane);
         self.total = self.total.saturating_sub(1);
         let mut used = 0;
@@ -336,11 +340,16 @@ impl Memory {
         self.done(unfed.span, missing);
     }
 
+    /// Messages with due rows are going to be read: what leaves from here on may be among them as it was before.
+    pub(super) fn begin_due(&mut self) {
+        self.left.clear();
+    }
+
     /// A message with a due row enters memory, unless it is here or is being withdrawn.
     pub(super) fn feed_due(&mut self, job: Box<Job>) -> Fed {
         let id = job.message.id;
-        if self.withdrawn.contains_key(&id) {
-            return Fed::Withdrawn;
+        if self.withdrawn.contains_key(&id) || self.left.contains(&id) {
+            return Fed::Stale;
         }
         if !self.from_due.insert(id) {
             return Fed::Here;

@@ -547,7 +547,8 @@ impl Pipeline {
             counts.add(item, &result);
             due = writer::due_of(item, self.0.clock.now_ms()).into_iter().chain(due).min();
             if memory.has_waiters() {
-                self.tell_waiter(&mut memory, &result);
+                let last = matches!(item, SettleItem::End { unknown_too: true, .. });
+                self.tell_waiter(&mut memory, &result, last);
             }
             match then {
                 Then::Answered { connection, parts, job } => {
@@ -590,11 +591,12 @@ impl Pipeline {
         counts.publish();
     }
 
-    fn tell_waiter(&self, memory: &mut Memory, result: &Settled) {
+    /// `last`: its time is up, there is no waiting for more.
+    fn tell_waiter(&self, memory: &mut Memory, result: &Settled, last: bool) {
         let Some(id) = result.id else { return };
         if result.succeeded {
             memory.answer(id, OtpAnswer::Sent);
-        } else if result.closed {
+        } else if result.closed || last {
             let error = result.error.and_then(ErrorCode::from_number).unwrap_or(ErrorCode::Internal);
             memory.answer(id, OtpAnswer::Failed(error));
         }

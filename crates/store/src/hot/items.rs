@@ -134,7 +134,8 @@ pub enum SettleItem {
         state: State,
         /// Number of the `ErrorCode`.
         error: i16,
-        /// Whether parts of unknown outcome end too.
+        /// Whether its time is up (a one-time code's deadline): parts in doubt end too, and those not confirmed where the carrier's
+        /// word is not enough.
         unknown_too: bool,
     },
     /// Its time came.
@@ -146,7 +147,7 @@ pub enum SettleItem {
     Decide {
         /// Which attempt.
         attempt: Attempted,
-        /// Whether to try again.
+        /// Whether to try again; a one-time code never is.
         resend: bool,
         /// Number of the `ErrorCode` when given up.
         error: i16,

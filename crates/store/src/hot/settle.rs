@@ -234,13 +234,19 @@ impl<'a> Plan<'a> {
         match item {
             SettleItem::Outcome(o) => self.outcome(o, read),
             SettleItem::End { id, state, error, unknown_too } => {
-                self.apply(read, *id, Event::End { state: *state, error: *error, unknown_too: *unknown_too }, now)
+                let handed = |p: &PartState| matches!(p, PartState::Unknown | PartState::Accepted);
+                let in_doubt = read.rows.get(id).is_some_and(|r| r.progress.parts.as_slice().iter().any(handed));
+                // At a deadline, what a carrier has and has not confirmed may arrive yet.
+                let error = if *unknown_too && in_doubt { ErrorCode::OtpOutcomeUnknown.number() } else { *error };
+                self.apply(read, *id, Event::End { state: *state, error, unknown_too: *unknown_too }, now)
             }
             SettleItem::Due { id } => self.apply(read, *id, Event::Due, now),
             SettleItem::Close { id } => self.apply(read, *id, Event::Close, now),
             SettleItem::Decide { attempt, resend, error } => {
                 self.unknown_decided.push(*attempt);
-                if !resend {
+                // A one-time code is not sent twice, whatever its connection's policy.
+                let code = read.rows.get(&attempt.id).is_some_and(|r| r.progress.flags.has(Flags::OTP));
+                if !resend || code {
                     return self.apply(read, attempt.id, Event::Refused { part: attempt.part, error: *error }, now);
                 }
                 let settled = self.apply(read, attempt.id, Event::Resend { part: attempt.part }, now);

@@ -98,7 +98,8 @@ impl Laws {
                     before.life < self.life
                 }
             };
-            assert!(allowed, "{id} part {part} was submitted again after {:?}", before.heard);
+            let again = format!("{} to {carrier}, before to {} in life {}", self.life, before.carrier, before.life);
+            assert!(allowed, "{id} ({:?}, part {part}) was submitted again after {:?}, in life {again}", m.lane, before.heard);
         } else if part == 0 && self.orderly && job.span.is_some() && !self.asked[&label_of(job)].large {
             let last = self.order.insert((id.account(), m.lane), id);
             assert!(last.is_none_or(|last| last < id), "{id} was overtaken by {last:?}");

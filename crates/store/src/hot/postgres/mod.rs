@@ -190,11 +190,6 @@ async fn discard(tx: Conn<'_>, account: i64, batch: Uuid, held: i64) -> Result<(
     Ok(())
 }
 
-/// The number of a transaction, by which the server tells later whether it happened.
-async fn number_of(tx: Conn<'_>) -> Result<String, StoreError> {
-    Ok(sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(tx).await?)
-}
-
 async fn intake_tx(
     connection: Conn<'_>,
     requests: &[IntakeRequest],
@@ -202,8 +197,7 @@ async fn intake_tx(
     now: i64,
 ) -> Result<Vec<Verdict>, Failed<Vec<Verdict>>> {
     let mut tx = connection.begin().await?;
-    let transaction = number_of(&mut tx).await?;
-    let read = read_intake(&mut tx, requests, now).await?;
+    let (read, transaction) = read_intake(&mut tx, requests, now).await?;
     let plan = intake::plan(requests, &read, ids, now);
     write_intake(&mut tx, requests, &plan, now).await?;
     commit(tx, transaction, plan.verdicts).await
@@ -217,26 +211,38 @@ async fn settle_tx(
     now: i64,
 ) -> Result<Vec<Settled>, Failed<Vec<Settled>>> {
     let mut tx = connection.begin().await?;
-    let transaction = number_of(&mut tx).await?;
-    let settled = settle::run(&mut tx, items, spans_done, ids, now).await?;
+    let (settled, transaction) = settle::run(&mut tx, items, spans_done, ids, now).await?;
     commit(tx, transaction, settled).await
 }
 
-async fn commit<T>(tx: Transaction<'_, Postgres>, transaction: String, answer: T) -> Result<T, Failed<T>> {
-    match tx.commit().await {
-        Ok(()) => Ok(answer),
-        Err(error) => Err(Failed::InDoubt { transaction, answer, error: error.into() }),
+/// Without a number nothing was locked, and what little was written may be written again.
+async fn commit<T>(tx: Transaction<'_, Postgres>, transaction: Option<String>, answer: T) -> Result<T, Failed<T>> {
+    match (tx.commit().await, transaction) {
+        (Ok(()), _) => Ok(answer),
+        (Err(error), Some(transaction)) => Err(Failed::InDoubt { transaction, answer, error: error.into() }),
+        (Err(error), None) => Err(error.into()),
     }
 }
 
-async fn read_intake(tx: Conn<'_>, requests: &[IntakeRequest], now: i64) -> Result<intake::Read, StoreError> {
-    let accounts: Vec<i64> = requests.iter().map(|r| r.account.as_i64()).collect::<BTreeSet<_>>().into_iter().collect();
-    let balances: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT account_no, available FROM balance WHERE account_no = ANY($1) ORDER BY account_no FOR UPDATE",
+/// Locks accounts in order. Their available money, and the number of the transaction, by which the server tells later whether it
+/// happened: together, because each question costs a journey.
+async fn lock(tx: Conn<'_>, accounts: BTreeSet<i64>) -> Result<(Vec<(i64, i64)>, Option<String>), StoreError> {
+    let rows: Vec<(i64, i64, String)> = sqlx::query_as(
+        "SELECT account_no, available, pg_current_xact_id()::text FROM balance WHERE account_no = ANY($1) ORDER BY account_no FOR UPDATE",
     )
-    .bind(&accounts)
-    .fetch_all(&mut *tx)
+    .bind(accounts.into_iter().collect::<Vec<_>>())
+    .fetch_all(tx)
     .await?;
+    let transaction = rows.first().map(|r| r.2.clone());
+    Ok((rows.into_iter().map(|(no, available, _)| (no, available)).collect(), transaction))
+}
+
+async fn read_intake(
+    tx: Conn<'_>,
+    requests: &[IntakeRequest],
+    now: i64,
+) -> Result<(intake::Read, Option<String>), StoreError> {
+    let (balances, transaction) = lock(&mut *tx, requests.iter().map(|r| r.account.as_i64()).collect()).await?;
     let available = balances.into_iter().map(|(no, available)| (AccountNo::from_i64(no), Money(available))).collect();
     let mut read = intake::Read { available, ..intake::Read::default() };
     let keyed: Vec<_> = requests.iter().filter_map(|r| r.key.map(|k| (r.account.as_i64(), k.key.to_vec()))).collect();
@@ -260,7 +266,7 @@ async fn read_intake(tx: Conn<'_>, requests: &[IntakeRequest], now: i64) -> Resu
             read.keys.insert((AccountNo::from_i64(account), sixteen(key)?), (sixteen(fingerprint)?, resource));
         }
     }
-    Ok(read)
+    Ok((read, transaction))
 }
 
 /// The columns of new messages.

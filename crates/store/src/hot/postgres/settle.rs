@@ -1,7 +1,5 @@
 //! What a settle commit reads and writes on PostgreSQL: each table once, columns as arrays.
 
-use std::collections::BTreeSet;
-
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Flags, Progress, State};
@@ -29,8 +27,9 @@ pub(super) async fn run(
     spans_done: &[SpanKey],
     ids: &mut IdSource,
     now: i64,
-) -> Result<Vec<Settled>, StoreError> {
-    let (plan, rows) = settle::plan(items, read(&mut *tx, items).await?, now);
+) -> Result<(Vec<Settled>, Option<String>), StoreError> {
+    let (read, transaction) = read(&mut *tx, items).await?;
+    let (plan, rows) = settle::plan(items, read, now);
     write(&mut *tx, &plan, &rows).await?;
     write_events(&mut *tx, &plan, ids, now).await?;
     if !spans_done.is_empty() {
@@ -43,10 +42,13 @@ pub(super) async fn run(
         .execute(&mut *tx)
         .await?;
     }
-    Ok(plan.settled)
+    Ok((plan.settled, transaction))
 }
 
-async fn read<'a>(tx: &mut PgConnection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreError> {
+async fn read<'a>(
+    tx: &mut PgConnection,
+    items: &'a [SettleItem],
+) -> Result<(Read<'a>, Option<String>), StoreError> {
     let mut wanted = settle::wanted(items);
     let mut read = Read::default();
     read_refs(&mut *tx, &mut wanted, &mut read).await?;
@@ -54,14 +56,10 @@ async fn read<'a>(tx: &mut PgConnection, items: &'a [SettleItem]) -> Result<Read
     read_parked(&mut *tx, &wanted, &mut read).await?;
     let ids = wanted.sorted_ids();
     if ids.is_empty() {
-        return Ok(read);
+        return Ok((read, None));
     }
     // Accounts first and in order, as intake locks them; then the rows.
-    let accounts: BTreeSet<i64> = ids.iter().map(|id| id.account().as_i64()).collect();
-    sqlx::query("SELECT 1 FROM balance WHERE account_no = ANY($1) ORDER BY account_no FOR UPDATE")
-        .bind(accounts.into_iter().collect::<Vec<_>>())
-        .execute(&mut *tx)
-        .await?;
+    let (_, transaction) = super::lock(&mut *tx, ids.iter().map(|id| id.account().as_i64()).collect()).await?;
     let rows = sqlx::query(
         "SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
                 m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id
@@ -74,7 +72,7 @@ async fn read<'a>(tx: &mut PgConnection, items: &'a [SettleItem]) -> Result<Read
     for r in rows {
         read.rows.insert(MessageId(r.try_get(15)?), row_of(&r)?);
     }
-    Ok(read)
+    Ok((read, transaction))
 }
 
 /// The key at a place that UNNEST … WITH ORDINALITY counted from 1.

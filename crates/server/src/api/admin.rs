@@ -133,7 +133,9 @@ pub async fn read(
     Ok(Json(AccountView::of(&account::by_id(&app.db, id).await?)))
 }
 
-/// Suspend, reactivate, close, rename an account, or change its tier or settings.
+/// Change an account.
+///
+/// Suspend, reactivate, close or rename it, or change its tier or settings.
 #[utoipa::path(patch, path = "/v1/admin/accounts/{id}", tag = "Platform", operation_id = "changeAccountAsOperator", params(("id" = String, Path)),
     request_body = AdminChange, responses((status = 200, body = AccountView)))]
 pub async fn change(
@@ -152,7 +154,9 @@ pub async fn change(
     Ok(Json(AccountView::of(&new)))
 }
 
-/// Give or take credit; refused if it would leave less than nothing.
+/// Give or take credit.
+///
+/// Refused if it would leave less than nothing.
 #[utoipa::path(post, path = "/v1/admin/accounts/{id}/ledger", tag = "Platform", operation_id = "addLedgerEntry", params(("id" = String, Path)),
     request_body = NewEntry, responses((status = 201, body = Credited)))]
 pub async fn credit(

@@ -87,7 +87,9 @@ fn view(k: ApiKey) -> KeyView {
     }
 }
 
-/// Make an API key. The answer is the only place it is ever shown.
+/// Make an API key.
+///
+/// The answer is the only place it is ever shown.
 #[utoipa::path(post, path = "/v1/api-keys", tag = "Access", operation_id = "createApiKey", request_body = NewKey,
     responses((status = 201, body = CreatedKey)))]
 pub async fn create(
@@ -127,7 +129,9 @@ fn future(text: &str, now: i64) -> Result<i64, Problem> {
     if ms > now { Ok(ms) } else { Err(Code::InvalidValue.at("#/expires_at", "this instant is past")) }
 }
 
-/// List the account's API keys, newest first, ended ones too.
+/// List the API keys of the account.
+///
+/// Newest first, ended ones too.
 #[utoipa::path(get, path = "/v1/api-keys", tag = "Access", operation_id = "listApiKeys", params(ListQuery),
     responses((status = 200, body = Paged<KeyView>)))]
 pub async fn list(
@@ -151,7 +155,9 @@ pub async fn read(
     Ok(Json(view(api_key::by_id(&app.db, caller.account, id).await?)))
 }
 
-/// End an API key; it is refused at once.
+/// End an API key.
+///
+/// It is refused at once.
 #[utoipa::path(delete, path = "/v1/api-keys/{id}", tag = "Access", operation_id = "revokeApiKey", params(("id" = String, Path)),
     responses((status = 204)))]
 pub async fn revoke(

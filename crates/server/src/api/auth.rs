@@ -237,7 +237,9 @@ fn locked(until: i64, now: i64) -> Problem {
     Problem::from(Code::LockedOut).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// Exchange a refresh token for new tokens. A token used twice ends its session: somebody has a copy.
+/// Exchange a refresh token for new tokens.
+///
+/// A token used twice ends its session: somebody has a copy.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "Access", operation_id = "refresh", security(()), request_body = Refresh,
     responses((status = 200, body = Tokens)))]
 pub async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Result<Json<Tokens>, Problem> {
@@ -261,7 +263,9 @@ pub async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Resul
     }
 }
 
-/// Sign out: the session ends, its tokens are refused at once.
+/// Sign out.
+///
+/// The session ends, its tokens are refused at once.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "Access", operation_id = "logout", responses((status = 204)))]
 pub async fn logout(State(app): State<App>, person: Person) -> Result<StatusCode, Problem> {
     session::revoke(&app.db, person.account, person.user, person.session, app.clock.now_ms()).await?;

@@ -31,7 +31,8 @@ const HEAVY_BYTES: usize = 4_096;
 /// More recipients than this go to the store in chunks.
 const ONE_STEP_MAX: usize = 2_000;
 
-/// A text to many. For the documentation: `sending::Sending` reads it.
+/// A text to many.
+// For the documentation alone: `sending::Sending` reads it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `Sending` reads")]
 pub struct NewBatchBody {
@@ -181,7 +182,9 @@ pub(super) struct Prepared {
     pub(super) messages: Vec<NewMessage>,
 }
 
-/// Send one text to many numbers. It is accepted whole or refused whole, unless `partial` says otherwise. 202: all of it is stored and held.
+/// Send one text to many numbers.
+///
+/// It is accepted whole or refused whole, unless `partial` says otherwise. 202: all of it is stored and held.
 #[utoipa::path(post, path = "/v1/batches", tag = "Messages", operation_id = "sendBatch", request_body = NewBatchBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: the same request with the same key is done once.")),
     responses((status = 202, body = BatchView), (status = 402, body = super::error::ProblemBody)))]
@@ -347,7 +350,9 @@ pub(super) fn recipients(to: &[Text<'_>], content: &Content, rules: &Rules<'_>) 
     found
 }
 
-/// Read a batch: its totals, its cost and who was not taken.
+/// Read a batch.
+///
+/// Its totals, its cost and who was not taken.
 #[utoipa::path(get, path = "/v1/batches/{id}", tag = "Messages", operation_id = "getBatch", params(("id" = String, Path)),
     responses((status = 200, body = BatchView)))]
 pub async fn read(

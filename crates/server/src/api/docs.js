@@ -17,6 +17,11 @@ function el(name, attributes = {}, ...children) {
   return made;
 }
 
+// Text with `names` in it, as the comments in the code are written.
+function prose(text) {
+  return String(text || "").split(/`([^`]*)`/).map((piece, i) => (i % 2 ? el("code", {}, piece) : piece));
+}
+
 function resolve(api, schema) {
   const name = schema && schema.$ref && schema.$ref.split("/").pop();
   return name ? api.components.schemas[name] : schema || {};
@@ -51,17 +56,24 @@ function typeOf(api, given) {
   return type === "array" ? `list of ${typeOf(api, given.items || {})}` : type;
 }
 
-function fieldsTable(api, given) {
+function choices(schema) {
+  return (schema.oneOf || schema.anyOf || []).filter((part) => part.type !== "null");
+}
+
+function fieldsTable(api, given, needed = "Always") {
   const schema = resolve(api, given);
+  if (choices(schema).length > 1) {
+    return el("div", {}, ...choices(schema).flatMap((part) => [el("h3", {}, `Either: ${typeOf(api, part)}`), fieldsTable(api, part, needed)]));
+  }
   const properties = Object.entries(schema.properties || {});
   if (!properties.length) return "";
   const required = schema.required || [];
   const rows = properties.map(([name, part]) => {
     const about = part.description || resolve(api, part).description || "";
-    return el("tr", {}, el("td", {}, el("code", {}, name)), el("td", {}, typeOf(api, part)), el("td", {}, required.includes(name) ? "yes" : ""), el("td", {}, about));
+    return el("tr", {}, el("td", {}, el("code", {}, name)), el("td", {}, typeOf(api, part)), el("td", {}, required.includes(name) ? "yes" : ""), el("td", {}, ...prose(about)));
   });
-  const head = el("tr", {}, ...["Field", "Type", "Always", "Meaning"].map((text) => el("th", { scope: "col" }, text)));
-  return el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows));
+  const head = el("tr", {}, ...["Field", "Type", needed, "Meaning"].map((text) => el("th", { scope: "col" }, text)));
+  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 
 function quoted(text) {
@@ -71,12 +83,14 @@ function quoted(text) {
 function requestOf(form, method, path) {
   let filled = path;
   const query = new URLSearchParams();
+  const headers = {};
   for (const input of form.querySelectorAll("[data-in]")) {
     if (input.dataset.in === "path") filled = filled.replace(`{${input.name}}`, encodeURIComponent(input.value));
-    else if (input.value) query.set(input.name, input.value);
+    else if (!input.value) continue;
+    else if (input.dataset.in === "header") headers[input.name] = input.value;
+    else query.set(input.name, input.value);
   }
   const url = location.origin + filled + (query.size ? `?${query}` : "");
-  const headers = {};
   if (keyField.value.trim()) headers.Authorization = `Bearer ${keyField.value.trim()}`;
   const area = form.querySelector("textarea");
   if (area) headers["Content-Type"] = "application/json";
@@ -109,15 +123,23 @@ function tryForm(api, method, path, operation) {
   const form = el("form", { "aria-label": `Try ${method} ${path}` });
   for (const parameter of operation.parameters || []) {
     const field = `${id}-${parameter.name}`;
-    const note = ` ${parameter.required ? "(required)" : ""} ${parameter.description || ""}`;
-    form.append(el("label", { for: field }, parameter.name, el("small", {}, note)), el("input", { id: field, name: parameter.name, "data-in": parameter.in, autocomplete: "off" }));
+    const note = [parameter.required ? " (required) " : " ", ...prose(parameter.description)];
+    const input = el("input", { id: field, name: parameter.name, "data-in": parameter.in, autocomplete: "off" });
+    input.required = Boolean(parameter.required);
+    form.append(el("label", { for: field }, parameter.name, el("small", {}, ...note)), input);
   }
   const content = operation.requestBody && operation.requestBody.content["application/json"];
   if (content) {
     const area = el("textarea", { id: `${id}-body`, spellcheck: "false" });
-    const shown = content.example ?? Object.values(content.examples || {})[0]?.value ?? example(api, content.schema);
-    area.value = JSON.stringify(shown, null, 2);
-    form.append(el("label", { for: `${id}-body` }, "Body"), area, fieldsTable(api, content.schema));
+    const examples = Object.entries(content.examples || {});
+    const show = (value) => { area.value = JSON.stringify(value, null, 2); };
+    show(content.example ?? examples[0]?.[1].value ?? example(api, content.schema));
+    if (examples.length > 1) {
+      const options = examples.map(([name, one]) => el("option", { value: name }, one.summary || name));
+      const choose = el("select", { id: `${id}-example`, onchange: (event) => show(content.examples[event.target.value].value) }, ...options);
+      form.append(el("label", { for: `${id}-example` }, "Example"), choose);
+    }
+    form.append(el("label", { for: `${id}-body` }, "Body"), area, fieldsTable(api, content.schema, "Required"));
   }
   const output = el("pre", { role: "status", "aria-live": "polite", hidden: "" });
   const show = (action) => (event) => {
@@ -136,7 +158,7 @@ function answers(api, operation) {
   for (const [status, answer] of Object.entries(operation.responses)) {
     const content = Object.values(answer.content || {})[0];
     if (status === "default" || !content) continue;
-    parts.push(el("h4", {}, `Answer ${status}`), el("pre", {}, JSON.stringify(content.example ?? example(api, content.schema), null, 2)), fieldsTable(api, content.schema));
+    parts.push(el("h3", {}, `Answer ${status}`), el("pre", {}, JSON.stringify(content.example ?? example(api, content.schema), null, 2)), fieldsTable(api, content.schema));
   }
   return parts;
 }
@@ -155,17 +177,31 @@ function render(api) {
     const links = el("ul");
     for (const { path, method, operation } of entries) {
       const id = operation.operationId;
-      const title = el("summary", {}, el("span", { class: `method ${method}` }, method), el("code", {}, path), ` — ${operation.summary || ""}`);
-      const body = el("div", { class: "body" }, el("p", {}, operation.description || ""), tryForm(api, method, path, operation), ...answers(api, operation));
+      const title = el("summary", {}, el("span", { class: `method ${method}` }, method), el("code", {}, path), el("span", { class: "what" }, ...prose(operation.summary)));
+      const body = el("div", { class: "body" }, el("p", {}, ...prose(operation.description)), tryForm(api, method, path, operation), ...answers(api, operation));
       const details = el("details", { id }, title, body);
       operations.append(details);
-      links.append(el("li", {}, el("a", { href: `#${id}`, onclick: () => { details.open = true; } }, operation.summary || id)));
+      links.append(el("li", {}, el("a", { href: `#${id}` }, ...prose((operation.summary || id).replace(/\.$/, "")))));
     }
     index.append(el("h2", {}, tag), links);
   }
-  const target = location.hash && document.getElementById(location.hash.slice(1));
-  if (target) { target.open = true; target.scrollIntoView(); }
+  addEventListener("hashchange", showTarget);
+  // A link to where one is already changes no hash, but may be meant to open what was closed.
+  index.addEventListener("click", (event) => { if (event.target.closest("a")) setTimeout(showTarget); });
+  showTarget();
 }
+
+// Opens the endpoint the address names and moves the keyboard there.
+function showTarget() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (!target || target.tagName !== "DETAILS") return;
+  target.open = true;
+  target.scrollIntoView();
+  target.querySelector("summary").focus({ preventScroll: true });
+}
+
+// On a narrow screen the list of endpoints would hide the page.
+if (matchMedia("(max-width: 50rem)").matches) document.getElementById("toc").open = false;
 
 fetch("/openapi.json").then((answer) => answer.json()).then(render).catch((error) => {
   document.getElementById("about").textContent = `The description of this server could not be read: ${error.message}`;

@@ -7,12 +7,23 @@ use carillon_domain::money::Money;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::batches::{self, Recipients, many};
+use super::batches::{self, NewBatchBody, Recipients, many};
 use super::error::{Code, Problem};
 use super::extract::{Asker, Json, MessagesSend};
 use super::messages::{NewMessageBody, encoding_name};
 use super::sending::{self, Raw, Sending, To};
 use crate::app::App;
+
+/// A message or a batch, as it would be sent.
+// For the documentation alone: `sending::Sending` reads it.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum EstimateBody {
+    /// The body of `POST /v1/messages`.
+    Message(NewMessageBody),
+    /// The body of `POST /v1/batches`.
+    Batch(NewBatchBody),
+}
 
 /// What it would be.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,8 +69,13 @@ pub struct PriceOf {
     recipients: usize,
 }
 
-/// Estimate a message or a batch: its parts, encoding and price. Takes the bodies of `POST /v1/messages` and `POST /v1/batches`; nothing is stored.
-#[utoipa::path(post, path = "/v1/estimates", tag = "Messages", operation_id = "estimate", request_body = NewMessageBody,
+/// Estimate a message or a batch.
+///
+/// Its parts, encoding and price. Takes the bodies of `POST /v1/messages` and `POST /v1/batches`; nothing is stored, held or sent.
+#[utoipa::path(post, path = "/v1/estimates", tag = "Messages", operation_id = "estimate",
+    request_body(content = EstimateBody, examples(
+        ("one" = (summary = "One message", value = json!({"to": "+4915112345678", "text": "Hello"}))),
+        ("several" = (summary = "A batch", value = json!({"to": ["+4915112345678", "+447400123456"], "text": "Hello"}))))),
     responses((status = 200, body = Estimate)))]
 pub async fn create(
     State(app): State<App>,

@@ -68,6 +68,8 @@ fn messages_for(available: Money, price: Money) -> Option<i64> {
     (price > Money::ZERO).then(|| available.0 / price.0)
 }
 
+/// Who am I?
+///
 /// The account, its balance and what this credential may do.
 #[utoipa::path(get, path = "/v1/me", tag = "Account", operation_id = "getMe",
     params(("client_id" = Option<String>, Query, description = "In open mode: the UUID of the account. Otherwise it must be the credential's.")),

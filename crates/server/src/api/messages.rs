@@ -25,7 +25,8 @@ use crate::clock::rfc3339;
 use crate::pipeline::prepare::{self, Mistake, Rules};
 use crate::pipeline::{CancelOutcome, OtpAnswer};
 
-/// A message to be sent; null is the same as leaving out. For the documentation: `sending::Sending` reads it.
+/// A message to be sent; null is the same as leaving out.
+// For the documentation alone: `sending::Sending` reads it.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `Sending` reads")]
 pub struct NewMessageBody {
@@ -159,9 +160,16 @@ pub(super) fn encoding_name(number: i16) -> &'static str {
     Encoding::from_number(number).map_or("unknown", Encoding::name)
 }
 
-/// Send one message. 202: it is stored, its price is held, and it will be sent. An OTP is answered when the carrier took it (200)
-/// or with 503, and then it is never sent and costs nothing.
-#[utoipa::path(post, path = "/v1/messages", tag = "Messages", operation_id = "sendMessage", request_body = NewMessageBody,
+/// Send one message.
+///
+/// 202: it is stored, its price is held, and it will be sent. An OTP is answered when the carrier took it (200) or with 503, and then it
+/// is never sent and costs nothing.
+#[utoipa::path(post, path = "/v1/messages", tag = "Messages", operation_id = "sendMessage",
+    request_body(content = NewMessageBody, examples(
+        ("basic" = (summary = "A text", value = json!({"to": "+4915112345678", "text": "Hello"}))),
+        ("otp" = (summary = "A one-time code", value = json!({"to": "+4915112345678", "otp": true, "text": "{code} is your code for Shop"}))),
+        ("express" = (summary = "Ahead of the others", value = json!({"to": "+4915112345678", "text": "Your taxi is here", "express": true}))),
+        ("failure" = (summary = "A failure to try (sandbox)", value = json!({"to": "+15005550103", "text": "Hello"}))))),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: the same request with the same key is done once and answered alike.")),
     responses((status = 202, body = Accepted, description = "Accepted"), (status = 200, body = Accepted, description = "One-time code sent"),
         (status = 402, body = super::error::ProblemBody), (status = 503, body = super::error::ProblemBody)))]
@@ -336,8 +344,10 @@ impl ListQuery {
     }
 }
 
-/// List messages, newest first. With filters a request looks at 10,000 messages at most: a page may then be short, even empty, and still
-/// have a `next_cursor` to go on with.
+/// List messages, newest first.
+///
+/// With filters a request looks at 10,000 messages at most: a page may then be short, even empty, and still have a `next_cursor` to go
+/// on with.
 #[utoipa::path(get, path = "/v1/messages", tag = "Messages", operation_id = "listMessages", params(ListQuery),
     responses((status = 200, body = Paged<MessageView>)))]
 pub async fn list(
@@ -354,7 +364,9 @@ pub async fn list(
     Ok(Json(window.page_to(views, found.next.map(|id| id.0))))
 }
 
-/// Read a message: where it stands, what it costs, and everything that happened to it.
+/// Read a message.
+///
+/// Where it stands, what it costs, and everything that happened to it.
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "Messages", operation_id = "getMessage",
     params(("id" = String, Path, description = "`msg_…`, or its bare UUID.")), responses((status = 200, body = MessageView)))]
 pub async fn read(
@@ -373,7 +385,9 @@ async fn whole(app: &App, caller: &Caller, id: MessageId) -> Result<MessageView,
     Ok(MessageView::with_history(m, &attempts, &caller.info))
 }
 
-/// Cancel a message that no carrier has yet; what was held for it is released. Canceling twice is the same as once.
+/// Cancel a message.
+///
+/// As long as no carrier has it; what was held for it is released. Canceling twice is the same as once.
 #[utoipa::path(delete, path = "/v1/messages/{id}", tag = "Messages", operation_id = "cancelMessage", params(("id" = String, Path)),
     responses((status = 200, body = MessageView), (status = 409, body = super::error::ProblemBody)))]
 pub async fn cancel(

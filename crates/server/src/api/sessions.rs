@@ -81,7 +81,9 @@ pub async fn list(State(app): State<App>, person: Person) -> Result<Json<Session
     Ok(Json(SessionList { data: sessions.into_iter().map(show).collect() }))
 }
 
-/// End one of your sessions; its tokens are refused at once.
+/// End one of your sessions.
+///
+/// Its tokens are refused at once.
 #[utoipa::path(delete, path = "/v1/sessions/{id}", tag = "Access", operation_id = "endSession", params(("id" = String, Path)),
     responses((status = 204)))]
 pub async fn end(State(app): State<App>, person: Person, Id(id): Id<SessionId>) -> Result<StatusCode, Problem> {

@@ -68,7 +68,7 @@ sections! {
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// What is written down.
-    Log { level: String, format: LogFormat, show_bodies: bool, }
+    Log { level: String, format: LogFormat, }
 }
 
 /// How log lines look.

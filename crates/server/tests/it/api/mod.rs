@@ -7,5 +7,6 @@ mod isolation;
 mod keys;
 mod me;
 pub mod messages;
+mod openapi;
 mod requests;
 mod seed1;

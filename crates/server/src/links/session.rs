@@ -135,6 +135,8 @@ pub(super) async fn run(shared: &Shared, bound: Bound, session: usize) {
                 let over = work.take(&mut receiver_inbox, session) || !more;
                 work.report();
                 if over {
+                    // Asked again it would say so again, at once and for ever.
+                    receiver_events = None;
                     sender.close();
                 }
             }

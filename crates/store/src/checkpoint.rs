@@ -41,7 +41,7 @@ impl Checkpointer {
     pub fn run(&mut self, pages_max: i64) -> Result<Checkpoint, StoreError> {
         let done = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
         if done.pages <= pages_max {
-            return Ok(done);
+            return Ok(Checkpoint { restarted: false, ..done });
         }
         let gate = self.gate.clone();
         let _gate = gate.blocking_lock();

@@ -9,7 +9,6 @@ use carillon_store::StoreError;
 use carillon_store::hot::{HotReader, SettleItem};
 use uuid::Uuid;
 
-use super::memory::Fed;
 use super::writer::{SettleEntry, Then};
 use super::Pipeline;
 
@@ -82,11 +81,13 @@ fn end_late_codes(pipeline: &Pipeline) {
 
 async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, StoreError> {
     let now = pipeline.0.clock.now_ms();
-    let room = {
+    let (reread, room) = {
         let mut memory = pipeline.0.memory.lock();
-        memory.begin_due();
-        memory.due_room().min(2_000)
+        (memory.begin_due(), memory.due_room().min(2_000))
     };
+    if let Some(at) = reread {
+        pipeline.0.due.lock().new_row(at);
+    }
     if room == 0 {
         return Ok(false);
     }
@@ -94,24 +95,17 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
     let rows = reader.due_messages(after, now, room as u32).await?;
     tokio::task::yield_now().await;
     let Some((last_at, last)) = rows.last().map(|(at, m)| (*at, m.id)) else { return Ok(false) };
-    let (mut due, mut again) = (Vec::with_capacity(rows.len()), None);
+    let mut due = Vec::with_capacity(rows.len());
     {
         let mut memory = pipeline.0.memory.lock();
         for (at, message) in rows {
             let id = message.id;
-            match memory.feed_due(pipeline.job(message, None)) {
-                Fed::Entered => due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing }),
-                Fed::Here => {}
-                Fed::Stale => again = again.or(Some(at)),
+            if memory.feed_due(pipeline.job(message, None), at) {
+                due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing });
             }
         }
     }
-    let mut cursor = pipeline.0.due.lock();
-    cursor.read_to((last_at, last.account(), last));
-    if let Some(at) = again {
-        cursor.new_row(at);
-    }
-    drop(cursor);
+    pipeline.0.due.lock().read_to((last_at, last.account(), last));
     pipeline.settle(due);
     Ok(true)
 }

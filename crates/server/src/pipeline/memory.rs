@@ -90,17 +90,6 @@ pub(super) enum Whereabouts {
     Elsewhere,
 }
 
-/// What became of a message with a due row that was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fed {
-    /// It waits for a link now.
-    Entered,
-    /// It was here already.
-    Here,
-    /// It is being withdrawn, or was settled since: what was read of it may be past, and is to be read again.
-    Stale,
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -122,6 +111,12 @@ pub(super) struct Memory {
     pub(super) from_due: FxHashSet<MessageId>,
     /// Of those, what left since due rows were last read.
     left: FxHashSet<MessageId>,
+    /// Messages of several parts that are here: while some parts are on their way, another may get a due row.
+    several: FxHashSet<MessageId>,
+    /// Of those, what had one: it is read when they have left.
+    skipped: FxHashMap<MessageId, i64>,
+    /// Rows from that time on are to be read again.
+    reread: Option<i64>,
     /// Chunks of large batches that are not sealed yet.
     loading: FxHashMap<BatchId, Vec<(SpanKey, Lane, u32)>>,
     /// Spans nothing of which is queued any more, to be deleted with the next commit.
@@ -193,6 +188,9 @@ impl Memory {
         let key = (job.message.id.account(), job.message.lane);
         *self.counts.entry(key).or_default() += 1;
         self.total += 1;
+        if job.message.parts.as_slice().len() > 1 {
+            self.several.insert(job.message.id);
+        }
         if let Some(deadline) = job.deadline {
             self.deadlines.push(Reverse((deadline, job.message.id)));
         }
@@ -274,6 +272,11 @@ impl Memory {
         if self.from_due.remove(&id) {
             self.left.insert(id);
         }
+        if self.several.remove(&id)
+            && let Some(due_at) = self.skipped.remove(&id)
+        {
+            self.reread(due_at);
+        }
         let key = (id.account(), job.message.lane);
         self.total = self.total.saturating_sub(1);
         let mut used = 0;
@@ -329,7 +332,7 @@ impl Memory {
         }
         let mut missing = unfed.to - unfed.from;
         for mut job in jobs {
-            if self.withdrawn.remove(&job.message.id).is_none() {
+            if self.withdrawn.remove(&job.message.id).is_none() && !self.several.contains(&job.message.id) {
                 missing -= 1;
                 if key.1 == Lane::Otp && !self.waiters.contains_key(&job.message.id) {
                     job.deadline = Some(ORPHANED);
@@ -340,22 +343,33 @@ impl Memory {
         self.done(unfed.span, missing);
     }
 
-    /// Messages with due rows are going to be read: what leaves from here on may be among them as it was before.
-    pub(super) fn begin_due(&mut self) {
+    /// Messages with due rows are going to be read: what leaves from here on may be among them as it was before. From when on rows that
+    /// were read are to be read again (Unix milliseconds).
+    pub(super) fn begin_due(&mut self) -> Option<i64> {
         self.left.clear();
+        self.reread.take()
     }
 
-    /// A message with a due row enters memory, unless it is here or is being withdrawn.
-    pub(super) fn feed_due(&mut self, job: Box<Job>) -> Fed {
+    fn reread(&mut self, due_at: i64) {
+        self.reread = Some(self.reread.map_or(due_at, |at| at.min(due_at)));
+    }
+
+    /// A message with a due row enters memory, unless it is here. What is being withdrawn or left meanwhile is read again.
+    pub(super) fn feed_due(&mut self, job: Box<Job>, due_at: i64) -> bool {
         let id = job.message.id;
         if self.withdrawn.contains_key(&id) || self.left.contains(&id) {
-            return Fed::Stale;
+            self.reread(due_at);
+            return false;
+        }
+        if self.several.contains(&id) {
+            self.skipped.insert(id, due_at);
+            return false;
         }
         if !self.from_due.insert(id) {
-            return Fed::Here;
+            return false;
         }
         self.enter(job);
-        Fed::Entered
+        true
     }
 
     /// How many more messages with due rows may come in.
@@ -423,6 +437,8 @@ impl Memory {
             ("waiters", self.waiters.len()),
             ("deadlines", self.deadlines.len()),
             ("from due", self.from_due.len()),
+            ("several", self.several.len()),
+            ("skipped", self.skipped.len()),
             ("loading", self.loading.len()),
             ("finished", self.finished.len()),
         ];

@@ -188,7 +188,7 @@ async fn half_loaded_batches_are_erased_at_start() {
         let a = w.account(100).await;
         let kept = w.take(a, message(1, 1)).await;
         let id = open_batch(w, a, 6).await;
-        // A chunk, a foreign message behind it in the same span, and a scheduled chunk. The clock steps back meanwhile.
+        // A chunk, a foreign message of the same commit, and a scheduled chunk. The clock steps back meanwhile.
         w.now -= 60_000;
         let chunk = |messages| IntakeRequest { account: a, key: None, step: Step::Chunk(id), messages };
         let foreign = NewMessage { lane: Lane::Bulk, ..message(2, 1) };
@@ -196,7 +196,8 @@ async fn half_loaded_batches_are_erased_at_start() {
         let got = w.intake(&[chunk(shared(2)), one(a, foreign), chunk(later)]).await;
         let Verdict::Accepted { first: foreign, span: Some(span), .. } = got[1] else { panic!() };
         w.intake(&[chunk(shared(1))]).await;
-        assert_eq!((w.money(a).await, w.count("due_span").await), ("60/40/0".into(), 3));
+        // A chunk is a span by itself: it waits for its batch alone.
+        assert_eq!((w.money(a).await, w.count("due_span").await), ("60/40/0".into(), 4));
 
         w.reopen().await;
         assert_eq!(w.hot.discard_loading().await.unwrap(), 1);

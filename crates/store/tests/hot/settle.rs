@@ -167,8 +167,8 @@ const ROWS: &[Row] = &[
     (NONE, 1, &[&[Silence(1, 0)], &[Resend(1, 0)], &[Yes(2, 0, "a")], &[Yes(1, 0, "b")], &[Lost("b")]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),
     (NONE, 1, &[&[Silence(1, 0)], &[Resend(1, 0)], &[Yes(2, 0, "a")], &[Yes(1, 0, "b")], &[Got("b")]], "!delivered, held 0, paid 5, code -", [1, 0, 0, 0]),
     // A deadline, and what comes after the end.
-    (NONE, 1, &[&[Silence(1, 0)], &[Deadline]], "!failed, held 0, paid 0, code 503", [0, 1, 0, 0]),
-    (NONE, 1, &[&[Silence(1, 0)], &[Deadline], &[Yes(1, 0, "a")]], "!failed, held 0, paid 0, code 503", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Silence(1, 0)], &[Deadline]], "!failed, held 0, paid 0, code 602", [0, 1, 0, 0]),
+    (NONE, 1, &[&[Silence(1, 0)], &[Deadline], &[Yes(1, 0, "a")]], "!failed, held 0, paid 0, code 602", [0, 0, 0, 0]),
     (NONE, 1, &[&[Deadline, Yes(1, 0, "a")], &[Got("a")]], "!failed, held 0, paid 0, code 503", [0, 0, 1, 0]),
     (NONE, 1, &[&[No(1, 0)], &[Yes(1, 0, "a")]], "!failed, held 0, paid 0, code 401", [0, 0, 0, 0]),
     (NONE, 2, &[&[Yes(1, 0, "a")], &[Cancel]], "sent, held 5, paid 0, code 502", [1, 0, 0, 0]),

@@ -78,7 +78,6 @@ impl Hot {
     ) -> Result<Vec<Settled>, StoreError> {
         // One outcome alone is never broken here: it would be set aside, which is an operator's affair.
         self.before(items.len() > 1)?;
-        trace(items, now);
         let done = self.hot.commit_settle(items, spans_done, now).await?;
         self.after();
         Ok(done)
@@ -92,7 +91,6 @@ impl Hot {
         now: i64,
     ) -> Result<(Vec<Settled>, Result<Vec<Verdict>, StoreError>), StoreError> {
         self.before(true)?;
-        trace(items, now);
         let done = self.hot.commit(items, spans_done, requests, now).await?;
         self.after();
         Ok(done)
@@ -100,11 +98,5 @@ impl Hot {
 
     pub(in crate::pipeline) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         self.hot.discard_loading().await
-    }
-}
-
-fn trace(items: &[SettleItem], now: i64) {
-    if let Ok(t) = std::env::var("SIM_TRACE") {
-        for i in items { let s = format!("{i:?}"); if s.contains(&t) { eprintln!("  {now} {s}"); } }
     }
 }

@@ -80,7 +80,6 @@ impl Laws {
     pub(super) fn submitted(&mut self, job: &Job, part: u8, carrier: usize, now: u64, wall: i64) {
         let m = &job.message;
         let id = m.id;
-        if std::env::var("SIM_TRACE").is_ok_and(|t| t == id.to_string()) { eprintln!("{now} SUBMIT part {part} attempts {} parts {:?} span {:?} carrier {carrier}", m.attempts, m.parts, job.span); }
         assert_eq!(self.ended.get(&id), None, "{id} was submitted after its end was confirmed");
         assert!(wall < m.expires_at, "{id} was submitted after its validity");
         if m.lane == Lane::Otp {
@@ -108,7 +107,6 @@ impl Laws {
     }
 
     pub(super) fn heard(&mut self, id: MessageId, part: u8, heard: Heard) {
-        if std::env::var("SIM_TRACE").is_ok_and(|t| t == id.to_string()) { eprintln!("HEARD part {part} {heard:?}"); }
         self.submits.get_mut(&(id, part)).expect("what is answered was submitted").heard = heard;
     }
 
@@ -145,7 +143,6 @@ impl Laws {
         .fetch_one(&mut db)
         .await
         .unwrap();
-        if left.0 > 0 { let ids: Vec<(Uuid,)> = sqlx::query_as("SELECT id FROM message WHERE final_at IS NULL").fetch_all(&mut db).await.unwrap(); eprintln!("OPEN {:?}", ids.iter().map(|i| MessageId(i.0)).collect::<Vec<_>>()); }
         assert_eq!(left, (0, 0, 0, 0, 0), "open messages, spans, due rows, undecided attempts, loading batches are left");
         let rows: Vec<Stored> = sqlx::query_as(
             "SELECT m.id, m.state, m.lane, m.parts, m.held, m.captured, m.unit_price, m.batch_id,

@@ -21,16 +21,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use carillon_domain::account::Tier;
-use carillon_domain::error_code::{ErrorCode, SendErrorKind};
+use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, MessageId};
-use carillon_domain::message::{Lane, PartState, State};
+use carillon_domain::message::{Lane, State};
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
-use carillon_smpp::{CommandStatus, ReplyTo, Session};
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
 use carillon_store::hot::{
-    HotReader, IntakeRequest, Outcome, PartResult, QueuedMessage, Receipt, SettleItem, Settled, SpanKey, Step, Verdict,
+    HotReader, IntakeRequest, QueuedMessage, SettleItem, Settled, SpanKey, Verdict,
 };
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
@@ -39,7 +38,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use dispatch::{Answer, Circumstances, Fate, Tried};
+use dispatch::Tried;
 use memory::{Memory, Whereabouts};
 use queue::Job;
 #[cfg(test)]

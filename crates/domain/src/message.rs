@@ -148,7 +148,11 @@ pub enum Parts {
 impl Parts {
     /// All pending.
     pub fn pending(count: u8) -> Parts {
-        if count <= 1 { Parts::One(PartState::Pending) } else { Parts::Many(vec![PartState::Pending; usize::from(count)]) }
+        if count <= 1 {
+            Parts::One(PartState::Pending)
+        } else {
+            Parts::Many(vec![PartState::Pending; usize::from(count)])
+        }
     }
 
     /// As a slice by index.
@@ -264,7 +268,16 @@ impl Progress {
     /// Of a message just accepted.
     pub fn accepted(state: State, flags: Flags, parts: u8, unit_price: Money) -> Progress {
         let held = unit_price * i64::from(parts.max(1));
-        Progress { state, flags, parts: Parts::pending(parts), unit_price, held, captured: Money::ZERO, closed: false, error: None }
+        Progress {
+            state,
+            flags,
+            parts: Parts::pending(parts),
+            unit_price,
+            held,
+            captured: Money::ZERO,
+            closed: false,
+            error: None,
+        }
     }
 
     /// Whether it counts as a success: the handset has it, or, where the carrier's word is enough, the carrier took all of it.
@@ -282,17 +295,27 @@ impl Progress {
         }
         let changed = match event {
             Event::Due => self.due(),
-            Event::Accepted { part, receipts } => self.part(part, None, |p| match p {
-                PartState::Pending | PartState::Unknown => Some(if receipts { PartState::Accepted } else { PartState::Delivered }),
-                _ => None,
-            }) && (receipts || self.close_as_sent()),
-            Event::Unknown { part, error } => self.part(part, Some(error), |p| (p == PartState::Pending).then_some(PartState::Unknown)),
-            Event::Resend { part } => self.part(part, None, |p| (p == PartState::Unknown).then_some(PartState::Pending)),
-            Event::Refused { part, error } => {
-                self.part(part, Some(error), |p| matches!(p, PartState::Pending | PartState::Unknown).then_some(PartState::Refused))
+            Event::Accepted { part, receipts } => {
+                self.part(part, None, |p| match p {
+                    PartState::Pending | PartState::Unknown => {
+                        Some(if receipts { PartState::Accepted } else { PartState::Delivered })
+                    }
+                    _ => None,
+                }) && (receipts || self.close_as_sent())
             }
+            Event::Unknown { part, error } => {
+                self.part(part, Some(error), |p| (p == PartState::Pending).then_some(PartState::Unknown))
+            }
+            Event::Resend { part } => {
+                self.part(part, None, |p| (p == PartState::Unknown).then_some(PartState::Pending))
+            }
+            Event::Refused { part, error } => self.part(part, Some(error), |p| {
+                matches!(p, PartState::Pending | PartState::Unknown).then_some(PartState::Refused)
+            }),
             Event::Delivered { part } => self.part(part, None, |p| (!p.is_final()).then_some(PartState::Delivered)),
-            Event::Failed { part, error } => self.part(part, Some(error), |p| (!p.is_final()).then_some(PartState::Failed)),
+            Event::Failed { part, error } => {
+                self.part(part, Some(error), |p| (!p.is_final()).then_some(PartState::Failed))
+            }
             Event::End { state, error, unknown_too } => self.end(state, error, unknown_too),
             Event::Close => self.close(),
         };
@@ -402,7 +425,8 @@ impl Progress {
     fn settle_money(&mut self) -> Effect {
         let pays_on_accept = self.flags.has(Flags::PAY_ON_ACCEPT);
         let paid = self.parts.count(|p| p == PartState::Delivered || (pays_on_accept && p == PartState::Accepted));
-        let open = self.parts.count(|p| !p.is_final() && !(pays_on_accept && p == PartState::Accepted));
+        let unpaid = |p| p != PartState::Accepted || !pays_on_accept;
+        let open = self.parts.count(|p: PartState| !p.is_final() && unpaid(p));
         // A part that paid on acceptance and then failed stays paid: success was the carrier's word.
         let captured = Money((self.unit_price * paid).0.max(self.captured.0));
         let capture = Money((captured - self.captured).0.min(self.held.0));
@@ -483,7 +507,8 @@ mod tests {
             (2, false, &[D, Event::Delivered { part: 9 }], Queued, false, 1, 1, None),
         ];
         for (i, (parts, pays, events, state, closed, held, captured, error)) in rows.iter().enumerate() {
-            let mut p = Progress::accepted(Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, *pays), *parts, Money(50));
+            let mut p =
+                Progress::accepted(Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, *pays), *parts, Money(50));
             for e in *events {
                 p.apply(*e);
             }

@@ -22,7 +22,13 @@ impl Money {
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let plain = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || whole.len() > 12 || fraction.len() > 6 || !plain(whole) || !plain(fraction) || digits.ends_with('.') {
+        if whole.is_empty()
+            || whole.len() > 12
+            || fraction.len() > 6
+            || !plain(whole)
+            || !plain(fraction)
+            || digits.ends_with('.')
+        {
             return None;
         }
         let micros = whole.parse::<i64>().ok()? * 1_000_000 + format!("{fraction:0<6}").parse::<i64>().ok()?;
@@ -80,7 +86,14 @@ mod tests {
 
     #[test]
     fn amounts_as_people_read_them() {
-        for (micros, text) in [(50_000, "0.05"), (12_000_000, "12.00"), (7_500, "0.0075"), (-1, "-0.000001"), (0, "0.00"), (1_234_560_000, "1234.56")] {
+        for (micros, text) in [
+            (50_000, "0.05"),
+            (12_000_000, "12.00"),
+            (7_500, "0.0075"),
+            (-1, "-0.000001"),
+            (0, "0.00"),
+            (1_234_560_000, "1234.56"),
+        ] {
             assert_eq!(Money(micros).to_string(), text);
             assert_eq!(Money::parse(text), Some(Money(micros)), "{text}");
         }

@@ -30,7 +30,8 @@ pub struct PriceBook {
 
 /// Prefixes are told apart from their leading zeros by a 1 in front: `1` + digits.
 fn prefix_key(prefix: &str) -> Option<u64> {
-    (prefix.len() <= 15 && prefix.bytes().all(|b| b.is_ascii_digit())).then(|| format!("1{prefix}").parse().expect("at most 16 digits fit"))
+    (prefix.len() <= 15 && prefix.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| format!("1{prefix}").parse().expect("at most 16 digits fit"))
 }
 
 impl PriceBook {
@@ -75,7 +76,12 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_of_the_nearest_list_wins() {
-        let rate = |no, prefix: &str, lane, price| Rate { account: AccountNo(no), prefix: prefix.into(), lane, price: Money(price) };
+        let rate = |no, prefix: &str, lane, price| Rate {
+            account: AccountNo(no),
+            prefix: prefix.into(),
+            lane,
+            price: Money(price),
+        };
         let flat = PriceBook::new(Money(50), Money(20), []);
         let book = PriceBook::new(
             Money(50),

@@ -36,7 +36,15 @@ impl RetryPolicy {
 
     /// Decides about a submit that failed in a way that says something about the message (not a throttle, a lost link or an unknown
     /// outcome, which are the connection's affair). `attempts` counts this one; `another` says whether a connection is left to go to.
-    pub fn next(&self, kind: SendErrorKind, attempts: u16, now: i64, expires_at: i64, another: bool, random: u32) -> Next {
+    pub fn next(
+        &self,
+        kind: SendErrorKind,
+        attempts: u16,
+        now: i64,
+        expires_at: i64,
+        another: bool,
+        random: u32,
+    ) -> Next {
         let elsewhere = if another { Next::FailOver } else { Next::Fail };
         let tries = match kind {
             SendErrorKind::Permanent => return Next::Fail,

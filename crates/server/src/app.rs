@@ -119,7 +119,12 @@ impl App {
     }
 }
 
-async fn start_engine(config: &Config, clock: &Clock, db: &Db, secrets: &Secrets) -> Result<(Pipeline, Engine), StoreError> {
+async fn start_engine(
+    config: &Config,
+    clock: &Clock,
+    db: &Db,
+    secrets: &Secrets,
+) -> Result<(Pipeline, Engine), StoreError> {
     let mut connections = Vec::with_capacity(config.connections.len());
     for (index, c) in config.connections.iter().enumerate() {
         let tried = Tried {
@@ -141,7 +146,8 @@ async fn start_engine(config: &Config, clock: &Clock, db: &Db, secrets: &Secrets
         tiers.extend(page.iter().filter(|a| a.tier != Tier::Regular).map(|a| (a.no, a.tier)));
     }
     let prices = load_prices(config, db).await?;
-    let (pipeline, running) = Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
+    let (pipeline, running) =
+        Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
     let key = secrets.phone_key;
     let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
     let links = links::start(&config.connections, &config.sandbox, &pipeline, clock, tag)
@@ -157,7 +163,12 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
         commit_max: p.commit_max,
         queue_window: p.queue_window,
         memory_max: p.memory_max,
-        retry: RetryPolicy { first_ms: p.retry_first_ms, factor: p.retry_factor, max_ms: p.retry_max_ms, retries_max: p.retries_max },
+        retry: RetryPolicy {
+            first_ms: p.retry_first_ms,
+            factor: p.retry_factor,
+            max_ms: p.retry_max_ms,
+            retries_max: p.retries_max,
+        },
         otp_deadline: Duration::from_millis(config.otp.deadline_ms),
     }
 }

@@ -31,7 +31,9 @@ impl From<sqlx::Error> for StoreError {
         match e {
             sqlx::Error::RowNotFound => StoreError::NotFound,
             sqlx::Error::Database(d) if d.is_unique_violation() => StoreError::Taken("a unique value"),
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => StoreError::Broken(e.to_string()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
+                StoreError::Broken(e.to_string())
+            }
             other => StoreError::Unavailable(other.to_string()),
         }
     }
@@ -41,9 +43,9 @@ impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as C;
         match e.sqlite_error_code() {
-            Some(C::DatabaseBusy | C::DatabaseLocked | C::DiskFull | C::CannotOpen | C::SystemIoFailure | C::ReadOnly) => {
-                StoreError::Unavailable(e.to_string())
-            }
+            Some(
+                C::DatabaseBusy | C::DatabaseLocked | C::DiskFull | C::CannotOpen | C::SystemIoFailure | C::ReadOnly,
+            ) => StoreError::Unavailable(e.to_string()),
             _ => StoreError::Broken(e.to_string()),
         }
     }
@@ -135,8 +137,13 @@ impl Db {
             Ok(Db::Sqlite(Sqlite::open(Path::new(path.trim_start_matches("//"))).await?))
         } else {
             // As long as a SQLite file is waited for: who waits for a lock without end would never hear that it is taken.
-            let options = PgConnectOptions::from_str(url)?.options([("lock_timeout", "5s")]).disable_statement_logging();
-            let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).connect_with(options).await?;
+            let options =
+                PgConnectOptions::from_str(url)?.options([("lock_timeout", "5s")]).disable_statement_logging();
+            let pool = PgPoolOptions::new()
+                .max_connections(16)
+                .acquire_timeout(Duration::from_secs(10))
+                .connect_with(options)
+                .await?;
             Ok(Db::Postgres(pool))
         }
     }
@@ -190,7 +197,10 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", "0")
             .disable_statement_logging();
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await?;
         Ok(Sqlite { readers, writer, gate: Arc::new(tokio::sync::Mutex::new(())), path: path.to_owned() })
     }
 

@@ -36,6 +36,7 @@ impl TestPostgres {
         })
     }
 
+    #[expect(clippy::zombie_processes, reason = "the script ends with this process, when its stdin closes")]
     fn start_private() -> TestPostgres {
         let mut script = Command::new(CLUSTER_SCRIPT)
             .stdin(Stdio::piped())

@@ -1,5 +1,7 @@
 //! What is read of messages and batches, on both databases: nobody else's, nothing half loaded, and never more than a bounded search.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::sync::Arc;
 
 use carillon_domain::account::Settings;

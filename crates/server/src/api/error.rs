@@ -200,7 +200,12 @@ impl Problem {
         pointer: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Problem {
-        self.errors.push(FieldError { pointer: pointer.into(), code: code.as_str(), detail: detail.into(), suggestion: None });
+        self.errors.push(FieldError {
+            pointer: pointer.into(),
+            code: code.as_str(),
+            detail: detail.into(),
+            suggestion: None,
+        });
         self
     }
 

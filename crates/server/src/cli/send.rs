@@ -1,6 +1,6 @@
 //! `carillon send`: one message through a running server, followed to its end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use reqwest::{Client, RequestBuilder};
@@ -62,7 +62,7 @@ pub(super) async fn run(config: &Config, args: SendArgs) -> Result<(), CliError>
         .as_str()
         .ok_or_else(|| CliError::Refused(format!("the server answered without an id: {message}")))?
         .to_owned();
-    let (started, mut seen) = (Instant::now(), String::new());
+    let (started, mut seen) = (tokio::time::Instant::now(), String::new());
     loop {
         let status = message["status"].as_str().unwrap_or("unknown").to_owned();
         if status != seen {

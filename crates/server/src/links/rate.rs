@@ -71,7 +71,10 @@ mod tests {
         assert_eq!(Bucket::new(0).available(Duration::ZERO), u64::MAX);
         let mut bucket = Bucket::new(10);
         bucket.take(Duration::ZERO, 3);
-        assert_eq!((bucket.available(Duration::from_millis(299)), bucket.wait(Duration::ZERO)), (0, Duration::from_millis(300)));
+        assert_eq!(
+            (bucket.available(Duration::from_millis(299)), bucket.wait(Duration::ZERO)),
+            (0, Duration::from_millis(300))
+        );
         assert_eq!(bucket.available(Duration::from_millis(300)), 1);
     }
 }

@@ -190,7 +190,8 @@ impl Work<'_> {
                 self.pause_until = None;
             }
             let window = i64::from(shared.settings.window);
-            let doubt = i64::from(shared.settings.in_doubt()) * i64::from(shared.settings.binds) - shared.pipeline.in_doubt(index);
+            let doubt = i64::from(shared.settings.in_doubt()) * i64::from(shared.settings.binds)
+                - shared.pipeline.in_doubt(index);
             let mut room = (self.sender.free_slots() as i64).min(doubt);
             let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
             if trial {
@@ -207,7 +208,11 @@ impl Work<'_> {
             // An eighth of the window is kept for one-time codes, if it has more than one slot. The one message of a trial is any.
             let kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
             let ordinary = (room - kept).min(i64::try_from(tokens).unwrap_or(i64::MAX));
-            let (room, otp_only) = if ordinary > 0 { (ordinary, false) } else { (room.min(i64::try_from(tokens).unwrap_or(i64::MAX)), true) };
+            let (room, otp_only) = if ordinary > 0 {
+                (ordinary, false)
+            } else {
+                (room.min(i64::try_from(tokens).unwrap_or(i64::MAX)), true)
+            };
             shared.pipeline.pull(index, room, otp_only, &mut self.pulled);
             if self.pulled.is_empty() {
                 return None;
@@ -233,7 +238,8 @@ impl Work<'_> {
         let (slot, usage) = self.slots.reserve();
         let settings = &self.shared.settings;
         let now_ms = self.shared.clock.now_ms();
-        let (sent, result) = self.submitter.send(&self.sender, settings, &job.message, &parts, now_ms, |part| token(slot, usage, part));
+        let (sent, result) =
+            self.submitter.send(&self.sender, settings, &job.message, &parts, now_ms, |part| token(slot, usage, part));
         self.shared.bucket.lock().take(now, sent as u64);
         if sent == 0 {
             self.slots.free.push(slot);
@@ -338,7 +344,13 @@ impl Work<'_> {
         }
         if let Some(in_flight) = self.slots.get(token) {
             let m = &in_flight.job.message;
-            let late = Late { id: m.id, part: token as u8, attempt: m.attempts, phone_tag: m.phone_tag, sender: m.sender.clone() };
+            let late = Late {
+                id: m.id,
+                part: token as u8,
+                attempt: m.attempts,
+                phone_tag: m.phone_tag,
+                sender: m.sender.clone(),
+            };
             self.late.insert(token, late);
         }
     }
@@ -369,8 +381,12 @@ impl Work<'_> {
             ReceiptState::Interim | ReceiptState::Unknown => ReceiptKind::Interim,
         };
         let failed = matches!(kind, ReceiptKind::Failed { .. });
-        let carrier_error =
-            failed.then(|| format!("stat:{} err:{}", receipt.stat, receipt.err.as_deref().unwrap_or_default()).chars().take(200).collect());
+        let carrier_error = failed.then(|| {
+            format!("stat:{} err:{}", receipt.stat, receipt.err.as_deref().unwrap_or_default())
+                .chars()
+                .take(200)
+                .collect()
+        });
         // A receipt goes back: its source is who the message was for.
         let source = sm.source.text();
         let hot = hot::Receipt {
@@ -416,7 +432,11 @@ fn cancel_sm(session: &Session, job: &Job, carrier_id: &str) {
     let cancel = CancelSm::<&[u8]> {
         service_type: b"",
         message_id: carrier_id.as_bytes(),
-        source: carillon_smpp::pdu::Address { ton: 0, npi: 0, addr: job.message.sender.as_deref().unwrap_or_default().as_bytes() },
+        source: carillon_smpp::pdu::Address {
+            ton: 0,
+            npi: 0,
+            addr: job.message.sender.as_deref().unwrap_or_default().as_bytes(),
+        },
         destination: carillon_smpp::pdu::Address { ton: 1, npi: 1, addr: destination.as_bytes() },
     };
     if let Err(error) = session.request(&Pdu::CancelSm(cancel), u64::MAX) {

@@ -66,7 +66,14 @@ impl Submitter {
         };
         for (sent, index) in parts.iter().enumerate() {
             let Some(text) = texts.get(usize::from(*index)) else {
-                return (sent, Err(unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, "the message has fewer parts than its row says")));
+                return (
+                    sent,
+                    Err(unfit(
+                        SendErrorKind::Permanent,
+                        ErrorCode::MessageInvalid,
+                        "the message has fewer parts than its row says",
+                    )),
+                );
             };
             if let Err(e) = self.part(session, settings, message, encoding, text, *index, now_ms, token(*index)) {
                 return (sent, Err(e));
@@ -151,7 +158,9 @@ impl Submitter {
         match session.submit(&sm, token) {
             Ok(()) => Ok(()),
             Err(carillon_smpp::SendError::Full | carillon_smpp::SendError::Closed) => Err(NotSent::Session),
-            Err(carillon_smpp::SendError::Invalid(e)) => Err(unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, e.to_string())),
+            Err(carillon_smpp::SendError::Invalid(e)) => {
+                Err(unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, e.to_string()))
+            }
         }
     }
 }

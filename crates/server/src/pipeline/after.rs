@@ -6,9 +6,9 @@ use carillon_domain::error_code::ErrorCode;
 use carillon_smpp::CommandStatus;
 use carillon_store::hot::{SettleItem, Settled, Step, Verdict};
 
+use super::Pipeline;
 use super::memory::{Memory, OtpAnswer};
 use super::writer::{self, IntakeEntry, Then};
-use super::Pipeline;
 
 impl Pipeline {
     pub(super) fn after_intake(&self, entries: Vec<IntakeEntry>, verdicts: Vec<Verdict>) {
@@ -29,7 +29,9 @@ impl Pipeline {
                     // A chunk waits for its batch's seal; until then a crash erases it.
                     (Some(span), Step::Chunk(batch)) => memory.load(*batch, *span, messages[0].lane, *count),
                     (Some(span), _) => {
-                        memory.accept(*span, messages[0].lane, *count, |i| self.job(messages[i as usize].queued(first.nth(i)), Some(*span)));
+                        memory.accept(*span, messages[0].lane, *count, |i| {
+                            self.job(messages[i as usize].queued(first.nth(i)), Some(*span))
+                        });
                     }
                     (None, _) => due = messages.iter().filter_map(|m| m.due_at).chain(due).min(),
                 }

@@ -58,7 +58,10 @@ impl Pipeline {
         let (mut entries, mut replies) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
         for id in ids {
             let (reply, settled) = oneshot::channel();
-            entries.push(SettleEntry { item: SettleItem::Close { id }, then: Then::Ended { job: None, reply: Some(reply) } });
+            entries.push(SettleEntry {
+                item: SettleItem::Close { id },
+                then: Then::Ended { job: None, reply: Some(reply) },
+            });
             replies.push(settled);
         }
         self.settle(entries);
@@ -138,7 +141,12 @@ impl Pipeline {
     pub(super) fn end(&self, ended: Vec<(Box<Job>, ErrorCode)>) {
         self.settle(ended.into_iter().map(|(job, code)| {
             let state = if code == ErrorCode::Expired { State::Expired } else { State::Failed };
-            let item = SettleItem::End { id: job.message.id, state, error: code.number(), unknown_too: code != ErrorCode::Expired };
+            let item = SettleItem::End {
+                id: job.message.id,
+                state,
+                error: code.number(),
+                unknown_too: code != ErrorCode::Expired,
+            };
             SettleEntry { item, then: Then::Ended { job: Some(job), reply: None } }
         }));
     }
@@ -167,7 +175,12 @@ impl Pipeline {
             if fate != Fate::Leaves {
                 job.message.attempts = job.message.attempts.saturating_sub(u8::from(fate == Fate::PutBack));
             }
-            let mut last = if fate == Fate::Leaves { Some(job) } else { moved.push((fate, job)); None };
+            let mut last = if fate == Fate::Leaves {
+                Some(job)
+            } else {
+                moved.push((fate, job));
+                None
+            };
             let count = items.len();
             for (i, item) in items.drain(..).enumerate() {
                 let parts = i64::from(i < settled);
@@ -195,7 +208,11 @@ impl Pipeline {
 
     /// A delivery report came; it is acknowledged once durable.
     pub fn receipts(&self, receipts: impl IntoIterator<Item = (Receipt, Option<(Session, ReplyTo)>)>) {
-        self.settle(receipts.into_iter().map(|(receipt, ack)| SettleEntry { item: SettleItem::Receipt(receipt), then: Then::Acknowledge(ack) }));
+        self.settle(
+            receipts
+                .into_iter()
+                .map(|(receipt, ack)| SettleEntry { item: SettleItem::Receipt(receipt), then: Then::Acknowledge(ack) }),
+        );
     }
 
     /// Marks a part as handed over by hand of a link that answers later, for messages of several parts offered again.

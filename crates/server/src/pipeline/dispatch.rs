@@ -141,11 +141,17 @@ pub fn decide(
             }
             match next {
                 // A one-time code has seconds: it goes elsewhere, or is offered again in memory.
-                Next::RetryAt(_) if job.message.lane == Lane::Otp && another => fail_over(job, error, tried, c.now_ms, items),
+                Next::RetryAt(_) if job.message.lane == Lane::Otp && another => {
+                    fail_over(job, error, tried, c.now_ms, items)
+                }
                 Next::RetryAt(_) if job.message.lane == Lane::Otp => Fate::Again { after_ms: 200 },
                 Next::RetryAt(due_at) => {
                     for part in pending(job) {
-                        let result = PartResult::Retry { due_at, error: error.code.number(), carrier_error: error.carrier.clone() };
+                        let result = PartResult::Retry {
+                            due_at,
+                            error: error.code.number(),
+                            carrier_error: error.carrier.clone(),
+                        };
                         items.push(item(job, part, tried, c.now_ms, result));
                     }
                     Fate::Leaves
@@ -171,7 +177,14 @@ fn fail_over(job: &mut Job, error: &SendError, tried: &Tried, now_ms: i64, items
     Fate::FailOver
 }
 
-fn refuse(job: &mut Job, code: ErrorCode, error: &SendError, tried: &Tried, now_ms: i64, items: &mut Vec<SettleItem>) -> Fate {
+fn refuse(
+    job: &mut Job,
+    code: ErrorCode,
+    error: &SendError,
+    tried: &Tried,
+    now_ms: i64,
+    items: &mut Vec<SettleItem>,
+) -> Fate {
     for part in pending(job) {
         let result = PartResult::Refused { error: code.number(), carrier_error: error.carrier.clone() };
         items.push(item(job, part, tried, now_ms, result));

@@ -9,8 +9,8 @@ use carillon_store::StoreError;
 use carillon_store::hot::{HotReader, SettleItem};
 use uuid::Uuid;
 
-use super::writer::{SettleEntry, Then};
 use super::Pipeline;
+use super::writer::{SettleEntry, Then};
 
 /// How far the due rows have been read. A row that is written behind the cursor pulls it back, so that none is passed over.
 #[derive(Debug)]

@@ -163,7 +163,13 @@ impl Memory {
     }
 
     /// Messages of one request, just accepted: into memory while there is room and nothing older waits, the rest by the feeder later.
-    pub(super) fn accept(&mut self, span: SpanKey, lane: Lane, count: u32, mut job: impl FnMut(u32) -> Box<Job>) -> usize {
+    pub(super) fn accept(
+        &mut self,
+        span: SpanKey,
+        lane: Lane,
+        count: u32,
+        mut job: impl FnMut(u32) -> Box<Job>,
+    ) -> usize {
         let key = (span.first.account(), lane);
         let mut room = if self.backlog.contains_key(&key) { 0 } else { self.room(key) };
         let entry = self.spans.entry(span).or_insert(Span { total: 0, done: 0, fed: 0 });
@@ -214,7 +220,8 @@ impl Memory {
     /// A link came up or went down. What waits for one that is down goes to one that is up.
     pub(super) fn set_up(&mut self, connection: usize, up: bool) {
         self.lines[connection].up = up;
-        let stranded: Vec<usize> = (0..self.lines.len()).filter(|i| !self.lines[*i].up && self.lines[*i].queue.len() > 0).collect();
+        let stranded: Vec<usize> =
+            (0..self.lines.len()).filter(|i| !self.lines[*i].up && self.lines[*i].queue.waiting() > 0).collect();
         if self.lines.iter().any(|l| l.up) {
             for line in stranded {
                 for job in self.lines[line].queue.drain(|_| true) {
@@ -259,7 +266,11 @@ impl Memory {
         let mut any = false;
         while self.delayed.peek().is_some_and(|d| d.at <= now) {
             let Some(d) = self.delayed.pop() else { break };
-            if self.lines[d.connection].up { self.lines[d.connection].queue.put_back(d.job) } else { self.route(d.job) }
+            if self.lines[d.connection].up {
+                self.lines[d.connection].queue.put_back(d.job)
+            } else {
+                self.route(d.job)
+            }
             any = true;
         }
         any
@@ -427,7 +438,7 @@ impl Memory {
     pub(super) fn leftovers(&self) -> Vec<(&'static str, usize)> {
         let all = [
             ("total", self.total),
-            ("queued", self.lines.iter().map(|l| l.queue.len()).sum()),
+            ("queued", self.lines.iter().map(|l| l.queue.waiting()).sum()),
             ("spans", self.spans.len()),
             ("backlog", self.backlog.len()),
             ("counts", self.counts.len()),
@@ -462,7 +473,7 @@ impl Memory {
             }
             self.deadlines.pop();
             let waiting = self.waiters.contains_key(&id) || self.in_flight.contains(&id);
-            let queued = || self.lines.iter().any(|l| l.queue.len_of(Lane::Otp) > 0) || !self.delayed.is_empty();
+            let queued = || self.lines.iter().any(|l| l.queue.waiting_in(Lane::Otp) > 0) || !self.delayed.is_empty();
             if waiting || queued() {
                 out.push(id);
             }

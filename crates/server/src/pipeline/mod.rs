@@ -28,9 +28,7 @@ use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
-use carillon_store::hot::{
-    HotReader, IntakeRequest, QueuedMessage, SettleItem, Settled, SpanKey, Verdict,
-};
+use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SettleItem, Settled, SpanKey, Verdict};
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -188,7 +186,13 @@ impl Pipeline {
         }
         let line = |info: ConnectionInfo| {
             let wakes = (0..info.sessions).map(|_| Notify::new()).collect();
-            Line { info, wakes, in_doubt: AtomicI64::new(0), bound: AtomicBool::new(false), resting: AtomicBool::new(false) }
+            Line {
+                info,
+                wakes,
+                in_doubt: AtomicI64::new(0),
+                bound: AtomicBool::new(false),
+                resting: AtomicBool::new(false),
+            }
         };
         let lines = connections.into_iter().map(line).collect();
         let shared = Shared {
@@ -223,7 +227,8 @@ impl Pipeline {
         let (reply, answer) = oneshot::channel();
         let (done, fate) = oneshot::channel();
         self.enter(IntakeEntry { request, reply, otp: Some(done) })?;
-        let verdict = answer.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the server is stopping".into())))?;
+        let verdict =
+            answer.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the server is stopping".into())))?;
         if !matches!(verdict, Verdict::Accepted { .. }) {
             return Ok((verdict, None));
         }
@@ -247,7 +252,8 @@ impl Pipeline {
             Whereabouts::Elsewhere => None,
         };
         let (reply, settled) = oneshot::channel();
-        let item = SettleItem::End { id, state: State::Canceled, error: ErrorCode::Canceled.number(), unknown_too: false };
+        let item =
+            SettleItem::End { id, state: State::Canceled, error: ErrorCode::Canceled.number(), unknown_too: false };
         self.settle([SettleEntry { item, then: Then::Ended { job, reply: Some(reply) } }]);
         let settled = settled.await.map_err(|_| SubmitError::Unavailable("the server is stopping".into()))?;
         Ok(match settled {

@@ -6,9 +6,9 @@ use carillon_domain::error_code::ErrorCode;
 use carillon_domain::message::State;
 use carillon_store::hot::SettleItem;
 
+use super::Pipeline;
 use super::memory::{ORPHANED, Whereabouts};
 use super::writer::{SettleEntry, Then};
-use super::Pipeline;
 
 /// How finely deadlines and delays are kept.
 const TICK: Duration = Duration::from_millis(10);

@@ -85,7 +85,8 @@ impl LaneQueue {
         loop {
             let account = *self.ring.front()?;
             let turn = self.turns.get_mut(&account).expect("an account in the ring has a turn");
-            let (cost, weight) = turn.jobs.front().map(|j| (j.cost(), i64::from(j.weight))).expect("a turn in the ring is not empty");
+            let (cost, weight) =
+                turn.jobs.front().map(|j| (j.cost(), i64::from(j.weight))).expect("a turn in the ring is not empty");
             if turn.deficit < cost {
                 // Its turn is over; it earns for the next one.
                 turn.deficit += weight.max(1) * QUANTUM;
@@ -110,7 +111,8 @@ impl LaneQueue {
             if !turn.jobs.iter().any(|j| wanted(j)) {
                 continue;
             }
-            let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut turn.jobs).into_iter().partition(|j| wanted(j));
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut turn.jobs).into_iter().partition(|j| wanted(j));
             self.len -= gone.len();
             out.extend(gone);
             turn.jobs = kept;
@@ -140,12 +142,12 @@ impl Queue {
     }
 
     /// How many wait in all.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lanes.iter().map(|l| l.len).sum()
     }
 
     /// How many wait in a lane.
-    pub fn len_of(&self, lane: Lane) -> usize {
+    pub fn waiting_in(&self, lane: Lane) -> usize {
         self.lanes[lane as usize].len
     }
 
@@ -270,7 +272,8 @@ pub(crate) mod tests {
         let (one, two, three) = (parts(1) as f64, parts(2) as f64, parts(3) as f64);
         assert!((one / two - 1.0).abs() < 0.1 && (three / one - 8.0).abs() < 0.5, "{one} {two} {three}");
         for no in 1..=3 {
-            let ids: Vec<_> = got.iter().filter(|j| j.message.id.account() == AccountNo(no)).map(|j| j.message.id).collect();
+            let ids: Vec<_> =
+                got.iter().filter(|j| j.message.id.account() == AccountNo(no)).map(|j| j.message.id).collect();
             assert!(ids.is_sorted());
         }
     }
@@ -285,7 +288,7 @@ pub(crate) mod tests {
         assert!(queue.remove(id).is_some_and(|j| j.message.id == id));
         assert!(queue.remove(id).is_none());
         assert_eq!(queue.drain(|j| j.message.id > id).len(), 5);
-        assert_eq!((queue.len(), pulled(&mut queue, 99).len()), (4, 4));
+        assert_eq!((queue.waiting(), pulled(&mut queue, 99).len()), (4, 4));
         let back = job(1, Lane::Normal, 50, 1, 1);
         queue.push(job(1, Lane::Normal, 60, 1, 1));
         queue.put_back(back);

@@ -132,7 +132,16 @@ static TEMPLATE: LazyLock<(tempfile::TempDir, PathBuf, Vec<AccountNo>)> = LazyLo
         let mut accounts = Vec::new();
         for counter in 0..ACCOUNTS {
             let settings = Default::default();
-            let new = NewAccount { id: None, counter, name: "A", currency: "USD", settings, owner: None, credit: None, now: NOON };
+            let new = NewAccount {
+                id: None,
+                counter,
+                name: "A",
+                currency: "USD",
+                settings,
+                owner: None,
+                credit: None,
+                now: NOON,
+            };
             accounts.push(account::create(&db, &new).await.unwrap().no);
         }
         db.close().await;
@@ -158,7 +167,12 @@ impl World {
             commit_max: dice.between(1, 60) as usize,
             queue_window: dice.between(1, 30) as usize,
             memory_max: dice.between(5, 80) as usize,
-            retry: RetryPolicy { first_ms: dice.between(50, 2_000), factor: 3, max_ms: 20_000, retries_max: dice.between(0, 4) as u16 },
+            retry: RetryPolicy {
+                first_ms: dice.between(50, 2_000),
+                factor: 3,
+                max_ms: 20_000,
+                retries_max: dice.between(0, 4) as u16,
+            },
             otp_deadline: Duration::from_millis(otp_deadline_ms as u64),
         };
         let resend = carriers.iter().map(|c| c.resend).collect();
@@ -230,7 +244,15 @@ impl World {
         };
         let connections = self.carriers.iter().enumerate().map(connection).collect();
         let prices = PriceBook::new(Money(PRICE), Money::ZERO, []);
-        let opened = Pipeline::open(self.config.clone(), self.clock.clone(), &self.db, prices, [], connections, self.dice.roll());
+        let opened = Pipeline::open(
+            self.config.clone(),
+            self.clock.clone(),
+            &self.db,
+            prices,
+            [],
+            connections,
+            self.dice.roll(),
+        );
         let (pipeline, hot, reader) = self.runtime.block_on(opened).unwrap();
         let _guard = self.runtime.enter();
         let writer = Writer::new(pipeline.clone(), hot);

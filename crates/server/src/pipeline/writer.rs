@@ -131,7 +131,10 @@ impl Writer {
     }
 
     pub(super) fn spawn(self) -> std::thread::JoinHandle<()> {
-        std::thread::Builder::new().name("writer".into()).spawn(move || self.run()).expect("the system can start one more thread")
+        std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || self.run())
+            .expect("the system can start one more thread")
     }
 
     fn run(mut self) {
@@ -230,7 +233,10 @@ impl Writer {
                     tracing::error!(error = %why, "outcomes wait for the database: {why}");
                     self.refuse_waiting(&why);
                     if self.pipeline.0.abandoned.load(std::sync::atomic::Ordering::Acquire) {
-                        tracing::error!("{} outcomes were not written: what they are about may be sent again", items.len());
+                        tracing::error!(
+                            "{} outcomes were not written: what they are about may be sent again",
+                            items.len()
+                        );
                         return;
                     }
                     self.pipeline.0.clock.block(Duration::from_millis(200));

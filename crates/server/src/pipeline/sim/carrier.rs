@@ -38,12 +38,30 @@ struct InFlight {
 
 /// What is going to happen.
 pub(super) enum Happening {
-    Answer { carrier: usize, session: u32, slot: u64, part: u8, answer: Answer },
+    Answer {
+        carrier: usize,
+        session: u32,
+        slot: u64,
+        part: u8,
+        answer: Answer,
+    },
     /// An answer after it was given up.
-    Late { carrier: usize, session: u32, late: Late, carrier_id: String },
-    Receipt { receipt: Receipt },
-    LinkLost { carrier: usize, session: u32 },
-    LinkUp { carrier: usize },
+    Late {
+        carrier: usize,
+        session: u32,
+        late: Late,
+        carrier_id: String,
+    },
+    Receipt {
+        receipt: Receipt,
+    },
+    LinkLost {
+        carrier: usize,
+        session: u32,
+    },
+    LinkUp {
+        carrier: usize,
+    },
 }
 
 /// How long a carrier may take to answer, milliseconds.
@@ -51,7 +69,8 @@ const PATIENCE: u64 = 400;
 
 fn refusal(dice: &mut Dice) -> SendError {
     use SendErrorKind::*;
-    let kinds = [Throttled, Throttled, Temporary { tries: 2 }, Temporary { tries: 2 }, FailOver, Permanent, ConnectionFatal];
+    let kinds =
+        [Throttled, Throttled, Temporary { tries: 2 }, Temporary { tries: 2 }, FailOver, Permanent, ConnectionFatal];
     SendError { kind: dice.pick(&kinds), code: ErrorCode::CarrierError, carrier: "no".into() }
 }
 
@@ -103,7 +122,10 @@ impl World {
             let doubt = pipeline.in_doubt(c);
             let carrier = &mut self.carriers[c];
             assert!(carrier.unanswered <= carrier.window, "the window is a bound");
-            assert!(doubt <= carrier.in_doubt + 2, "doubt is bounded but for the last message's further parts: {doubt}");
+            assert!(
+                doubt <= carrier.in_doubt + 2,
+                "doubt is bounded but for the last message's further parts: {doubt}"
+            );
             if !carrier.up || carrier.paused_until > now {
                 return;
             }
@@ -149,7 +171,8 @@ impl World {
             self.submit(c, slot, &job, *part);
         }
         let carrier = "the window was full";
-        let later = SendError { kind: SendErrorKind::Throttled, code: ErrorCode::CarrierCongested, carrier: carrier.into() };
+        let later =
+            SendError { kind: SendErrorKind::Throttled, code: ErrorCode::CarrierCongested, carrier: carrier.into() };
         let answers = parts[sent..].iter().map(|part| (*part, Answer::Refused(later.clone()))).collect();
         self.carriers[c].unanswered += sent as i64;
         self.carriers[c].slots.insert(slot, InFlight { job, waiting: sent, answers });
@@ -243,7 +266,9 @@ impl World {
     /// Everything whose time has come; what the links heard of it is reported in one go.
     pub(super) fn happen(&mut self) {
         let mut done: Vec<Vec<_>> = self.carriers.iter().map(|_| Vec::new()).collect();
-        while let Some(entry) = self.future.first_entry().filter(|e| e.key().0 <= self.clock.monotonic().as_millis() as u64) {
+        while let Some(entry) =
+            self.future.first_entry().filter(|e| e.key().0 <= self.clock.monotonic().as_millis() as u64)
+        {
             match entry.remove() {
                 Happening::Answer { carrier, session, slot, part, answer } => {
                     if self.carriers[carrier].session == session {

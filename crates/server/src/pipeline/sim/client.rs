@@ -17,10 +17,20 @@ use crate::pipeline::{CancelOutcome, OtpAnswer, Pipeline, SubmitError};
 /// What a client heard in the end.
 pub(super) enum Told {
     /// Of a request, and of its one-time code.
-    Decided { label: u32, verdict: Result<Verdict, SubmitError>, code: Option<OtpAnswer> },
+    Decided {
+        label: u32,
+        verdict: Result<Verdict, SubmitError>,
+        code: Option<OtpAnswer>,
+    },
     /// Of a large batch that was sealed; or of its refusal, if nothing of it is stored.
-    Loaded { label: u32, taken: Option<Vec<(MessageId, u32)>> },
-    Canceled { id: MessageId, outcome: Result<CancelOutcome, SubmitError> },
+    Loaded {
+        label: u32,
+        taken: Option<Vec<(MessageId, u32)>>,
+    },
+    Canceled {
+        id: MessageId,
+        outcome: Result<CancelOutcome, SubmitError>,
+    },
 }
 
 /// What is asked, for the reader of a failure, and who asks it.
@@ -120,7 +130,8 @@ impl World {
             message.due_at = Some(self.wall() + wait);
             message.expires_at += wait;
         }
-        let key = self.dice.chance(30).then(|| IdempotencyKey { key: u128::from(label).to_be_bytes(), fingerprint: [0; 16] });
+        let key =
+            self.dice.chance(30).then(|| IdempotencyKey { key: u128::from(label).to_be_bytes(), fingerprint: [0; 16] });
         let request = IntakeRequest { account, key, step: Step::Message, messages: vec![message] };
         if key.is_some() {
             self.keyed.push((label, request.clone()));
@@ -196,7 +207,10 @@ impl World {
         message.due_at = None;
         // If the first was refused, this one is taken, and the first one's repetition is the stranger.
         let key = request.key.map(|k| IdempotencyKey { fingerprint: u128::from(other).to_be_bytes(), ..k });
-        self.submit_request(other, IntakeRequest { account: request.account, key, step: Step::Message, messages: vec![message] });
+        self.submit_request(
+            other,
+            IntakeRequest { account: request.account, key, step: Step::Message, messages: vec![message] },
+        );
     }
 
     fn cancel_some(&mut self) {

@@ -23,8 +23,8 @@ pub(super) struct Died;
 pub(in crate::pipeline) struct Hot {
     hot: hot::Hot,
     pub(super) trouble: Option<Trouble>,
-    /// Commits made.
-    pub(super) commits: u64,
+    /// Whether what is settled is told, for the reader of a failure.
+    pub(super) aloud: bool,
 }
 
 fn die() -> ! {
@@ -34,7 +34,7 @@ fn die() -> ! {
 
 impl Hot {
     pub(in crate::pipeline) async fn open(db: &Db, random_start: u64) -> Result<Hot, StoreError> {
-        Ok(Hot { hot: hot::Hot::open(db, random_start).await?, trouble: None, commits: 0 })
+        Ok(Hot { hot: hot::Hot::open(db, random_start).await?, trouble: None, aloud: false })
     }
 
     fn before(&mut self, several: bool) -> Result<(), StoreError> {
@@ -52,8 +52,13 @@ impl Hot {
         }
     }
 
+    fn tell(&self, items: &[SettleItem], now: i64) {
+        if self.aloud {
+            items.iter().for_each(|item| eprintln!("    {now} {item:?}"));
+        }
+    }
+
     fn after(&mut self) {
-        self.commits += 1;
         if self.trouble == Some(Trouble::DieAfter) {
             die();
         }
@@ -78,6 +83,7 @@ impl Hot {
     ) -> Result<Vec<Settled>, StoreError> {
         // One outcome alone is never broken here: it would be set aside, which is an operator's affair.
         self.before(items.len() > 1)?;
+        self.tell(items, now);
         let done = self.hot.commit_settle(items, spans_done, now).await?;
         self.after();
         Ok(done)
@@ -91,6 +97,7 @@ impl Hot {
         now: i64,
     ) -> Result<(Vec<Settled>, Result<Vec<Verdict>, StoreError>), StoreError> {
         self.before(true)?;
+        self.tell(items, now);
         let done = self.hot.commit(items, spans_done, requests, now).await?;
         self.after();
         Ok(done)

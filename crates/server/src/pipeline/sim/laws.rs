@@ -99,7 +99,11 @@ impl Laws {
                 }
             };
             let again = format!("{} to {carrier}, before to {} in life {}", self.life, before.carrier, before.life);
-            assert!(allowed, "{id} ({:?}, part {part}) was submitted again after {:?}, in life {again}", m.lane, before.heard);
+            assert!(
+                allowed,
+                "{id} ({:?}, part {part}) was submitted again after {:?}, in life {again}",
+                m.lane, before.heard
+            );
         } else if part == 0 && self.orderly && job.span.is_some() && !self.asked[&label_of(job)].large {
             let last = self.order.insert((id.account(), m.lane), id);
             assert!(last.is_none_or(|last| last < id), "{id} was overtaken by {last:?}");
@@ -143,7 +147,11 @@ impl Laws {
         .fetch_one(&mut db)
         .await
         .unwrap();
-        assert_eq!(left, (0, 0, 0, 0, 0), "open messages, spans, due rows, undecided attempts, loading batches are left");
+        assert_eq!(
+            left,
+            (0, 0, 0, 0, 0),
+            "open messages, spans, due rows, undecided attempts, loading batches are left"
+        );
         let rows: Vec<Stored> = sqlx::query_as(
             "SELECT m.id, m.state, m.lane, m.parts, m.held, m.captured, m.unit_price, m.batch_id,
                     CAST(SUBSTR(COALESCE(m.body, b.body), 2) AS TEXT)
@@ -182,7 +190,10 @@ impl Laws {
             assert_eq!(state, State::Canceled, "{told}, and its cancel was confirmed");
         }
         match self.codes.get(&id) {
-            Some(true) => assert!(matches!(state, State::Sent | State::Delivered | State::Undelivered), "{told}; a code said to be sent"),
+            Some(true) => assert!(
+                matches!(state, State::Sent | State::Delivered | State::Undelivered),
+                "{told}; a code said to be sent"
+            ),
             Some(false) if parts == 1 => assert_eq!(captured, 0, "{told}; a code said to have failed"),
             _ => {}
         }

@@ -45,10 +45,7 @@ pub(super) async fn run(
     Ok((plan.settled, transaction))
 }
 
-async fn read<'a>(
-    tx: &mut PgConnection,
-    items: &'a [SettleItem],
-) -> Result<(Read<'a>, Option<String>), StoreError> {
+async fn read<'a>(tx: &mut PgConnection, items: &'a [SettleItem]) -> Result<(Read<'a>, Option<String>), StoreError> {
     let mut wanted = settle::wanted(items);
     let mut read = Read::default();
     read_refs(&mut *tx, &mut wanted, &mut read).await?;

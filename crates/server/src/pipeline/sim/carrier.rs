@@ -15,6 +15,7 @@ use crate::pipeline::{Late, Pipeline};
 pub(super) struct Carrier {
     pub(super) receipts: bool,
     pub(super) resend: bool,
+    pub(super) unknown_wait_ms: i64,
     pub(super) window: i64,
     pub(super) in_doubt: i64,
     /// Out of a hundred submits, those it does not simply take.
@@ -80,6 +81,7 @@ impl Carrier {
         Carrier {
             receipts: dice.chance(85),
             resend: dice.chance(60),
+            unknown_wait_ms: dice.pick(&[300, 3_000, 30_000]),
             window,
             in_doubt: window * dice.between(1, 4) as i64,
             hostility: if orderly { 0 } else { dice.below(70) },

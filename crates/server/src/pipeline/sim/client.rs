@@ -248,13 +248,19 @@ impl World {
                 self.known.extend((0..count).map(|i| first.nth(i)));
                 if let Some(code) = code {
                     self.laws.codes.insert(first, code == OtpAnswer::Sent);
+                    let (sent, failed) = &mut self.laws.tally.codes;
+                    *(if code == OtpAnswer::Sent { sent } else { failed }) += 1;
                     if code != OtpAnswer::Sent {
                         self.laws.ended(first, Ended::CodeFailed);
                     }
                 }
             }
-            Told::Decided { label, verdict: Ok(Verdict::Replayed { resource }), .. } => self.took(label, 1, resource),
+            Told::Decided { label, verdict: Ok(Verdict::Replayed { resource }), .. } => {
+                self.laws.tally.replayed += 1;
+                self.took(label, 1, resource);
+            }
             Told::Decided { label, .. } | Told::Loaded { label, taken: None } => {
+                self.laws.tally.refused += 1;
                 self.laws.asked.get_mut(&label).expect("it was asked").refused += 1;
             }
             Told::Loaded { label, taken: Some(taken) } => {

@@ -51,11 +51,53 @@ pub(super) enum Ended {
     CodeFailed,
 }
 
+/// How much happened.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Tally {
+    /// Messages by final state.
+    pub(super) states: [u64; 10],
+    pub(super) submits: u64,
+    /// Submits made again because an outcome stayed unknown.
+    pub(super) resent: u64,
+    /// Submits made again because the process died.
+    pub(super) doubled: u64,
+    pub(super) died: u64,
+    /// One-time codes said to be sent, and said to have failed.
+    pub(super) codes: (u64, u64),
+    pub(super) canceled: u64,
+    pub(super) replayed: u64,
+    pub(super) refused: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Tally) {
+        self.states.iter_mut().zip(other.states).for_each(|(sum, n)| *sum += n);
+        self.submits += other.submits;
+        self.resent += other.resent;
+        self.doubled += other.doubled;
+        self.died += other.died;
+        self.codes = (self.codes.0 + other.codes.0, self.codes.1 + other.codes.1);
+        self.canceled += other.canceled;
+        self.replayed += other.replayed;
+        self.refused += other.refused;
+    }
+
+    /// A simulation in which nothing happens shows nothing.
+    pub(super) fn is_rich(&self) -> bool {
+        let ends = [State::Sent, State::Delivered, State::Undelivered, State::Failed, State::Expired, State::Canceled];
+        let (sent, failed) = self.codes;
+        let counts = [self.resent, self.doubled, self.died, sent, failed, self.canceled, self.replayed, self.refused];
+        ends.iter().all(|state| self.states[*state as usize] > 0) && counts.iter().all(|n| *n > 0)
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Laws {
     /// Counts the lives of the process.
     pub(super) life: usize,
+    /// Whether submits and answers are told, for the reader of a failure.
+    pub(super) aloud: bool,
     /// Whether order is to be kept: nothing is retried, nothing dies.
     pub(super) orderly: bool,
     /// Whether the clock was ever set.
@@ -70,6 +112,7 @@ pub(super) struct Laws {
     twice: BTreeMap<usize, BTreeSet<MessageId>>,
     order: FxHashMap<(AccountNo, Lane), MessageId>,
     delivered: FxHashSet<MessageId>,
+    pub(super) tally: Tally,
 }
 
 impl Laws {
@@ -80,6 +123,9 @@ impl Laws {
     pub(super) fn submitted(&mut self, job: &Job, part: u8, carrier: usize, now: u64, wall: i64) {
         let m = &job.message;
         let id = m.id;
+        if self.aloud {
+            eprintln!("{now}: {id} part {part} to {carrier}, attempt {}, {:?}", m.attempts, m.parts);
+        }
         assert_eq!(self.ended.get(&id), None, "{id} was submitted after its end was confirmed");
         assert!(wall < m.expires_at, "{id} was submitted after its validity");
         if m.lane == Lane::Otp {
@@ -88,12 +134,17 @@ impl Laws {
             assert!(self.clock_set || age < self.otp_deadline, "{id}, a one-time code, was submitted {age} ms old");
         }
         let submit = Submit { life: self.life, carrier, heard: Heard::Nothing };
+        self.tally.submits += 1;
         let again = self.submits.insert((id, part), submit);
         if let Some(before) = again {
             let allowed = match before.heard {
                 Heard::Refused => true,
-                Heard::Unknown if self.resend[before.carrier] && m.lane != Lane::Otp => true,
+                Heard::Unknown if self.resend[before.carrier] && m.lane != Lane::Otp => {
+                    self.tally.resent += 1;
+                    true
+                }
                 _ => {
+                    self.tally.doubled += 1;
                     self.twice.entry(before.life).or_default().insert(id);
                     before.life < self.life
                 }
@@ -111,6 +162,9 @@ impl Laws {
     }
 
     pub(super) fn heard(&mut self, id: MessageId, part: u8, heard: Heard) {
+        if self.aloud {
+            eprintln!("{id} part {part}: {heard:?}");
+        }
         self.submits.get_mut(&(id, part)).expect("what is answered was submitted").heard = heard;
     }
 
@@ -121,6 +175,7 @@ impl Laws {
 
     pub(super) fn ended(&mut self, id: MessageId, why: Ended) {
         self.ended.insert(id, why);
+        self.tally.canceled += u64::from(why == Ended::Canceled);
     }
 
     /// available + held + spent are the entries, held and spent the messages', batches' totals their messages'.
@@ -138,20 +193,20 @@ impl Laws {
     }
 
     /// What the store holds once the world is calm and all is over.
-    pub(super) async fn check_end(&self, path: &std::path::Path) {
+    pub(super) async fn check_end(&mut self, path: &std::path::Path) {
         let mut db = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-        let left: (i64, i64, i64, i64, i64) = sqlx::query_as(
-            "SELECT (SELECT COUNT(*) FROM message WHERE final_at IS NULL), (SELECT COUNT(*) FROM due_span), (SELECT COUNT(*) FROM due_at),
+        let open: Vec<(Uuid,)> =
+            sqlx::query_as("SELECT id FROM message WHERE final_at IS NULL").fetch_all(&mut db).await.unwrap();
+        let open: Vec<_> = open.into_iter().map(|(id,)| MessageId(id)).collect();
+        assert_eq!(open, [], "messages are open");
+        let left: (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM due_span), (SELECT COUNT(*) FROM due_at),
                     (SELECT COUNT(*) FROM unknown_attempt WHERE decide_at IS NOT NULL), (SELECT COUNT(*) FROM batch WHERE state = 0)",
         )
         .fetch_one(&mut db)
         .await
         .unwrap();
-        assert_eq!(
-            left,
-            (0, 0, 0, 0, 0),
-            "open messages, spans, due rows, undecided attempts, loading batches are left"
-        );
+        assert_eq!(left, (0, 0, 0, 0), "spans, due rows, undecided attempts, loading batches are left");
         let rows: Vec<Stored> = sqlx::query_as(
             "SELECT m.id, m.state, m.lane, m.parts, m.held, m.captured, m.unit_price, m.batch_id,
                     CAST(SUBSTR(COALESCE(m.body, b.body), 2) AS TEXT)
@@ -163,6 +218,7 @@ impl Laws {
         let mut stored: BTreeMap<u32, Vec<&Stored>> = BTreeMap::new();
         for row in &rows {
             self.check_message(row);
+            self.tally.states[row.1 as usize] += 1;
             stored.entry(row.8.parse().unwrap()).or_default().push(row);
         }
         for (label, asked) in &self.asked {

@@ -139,7 +139,7 @@ function tryForm(api, method, path, operation) {
       const choose = el("select", { id: `${id}-example`, onchange: (event) => show(content.examples[event.target.value].value) }, ...options);
       form.append(el("label", { for: `${id}-example` }, "Example"), choose);
     }
-    form.append(el("label", { for: `${id}-body` }, "Body"), area, fieldsTable(api, content.schema, "Required"));
+    form.append(el("label", { for: `${id}-body` }, "Body"), area);
   }
   const output = el("pre", { role: "status", "aria-live": "polite", hidden: "" });
   const show = (action) => (event) => {
@@ -149,7 +149,8 @@ function tryForm(api, method, path, operation) {
   };
   form.addEventListener("submit", show(() => run(form, method, path, output)));
   const curl = el("button", { type: "button", onclick: show(() => { output.textContent = curlOf(requestOf(form, method, path)); }) }, "Show curl");
-  form.append(el("button", { type: "submit" }, "Send"), curl, output);
+  const fields = content ? fieldsTable(api, content.schema, "Required") : "";
+  form.append(el("button", { type: "submit" }, "Send"), curl, output, fields);
   return form;
 }
 

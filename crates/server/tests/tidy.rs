@@ -30,7 +30,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "SQL outside the store",
-        binds: |path| rust(path) && !path.starts_with("crates/store/"),
+        // The simulation looks into the file behind the store's back: it judges the store.
+        binds: |path| rust(path) && !path.starts_with("crates/store/") && !path.contains("/pipeline/sim/"),
         broken_by: |line| !comment(line) && is_sql(line),
         remedy: "move the query into crates/store, to the file of its noun",
         bad: &[

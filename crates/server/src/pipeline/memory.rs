@@ -109,7 +109,7 @@ pub(super) struct Memory {
     deadlines: BinaryHeap<Reverse<(u64, MessageId)>>,
     /// Messages with a due row that are in memory or in flight.
     pub(super) from_due: FxHashSet<MessageId>,
-    /// Of those, what left since due rows were last read.
+    /// Of those and of `several`, what left since due rows were last read.
     left: FxHashSet<MessageId>,
     /// Messages of several parts that are here: while some parts are on their way, another may get a due row.
     several: FxHashSet<MessageId>,
@@ -280,12 +280,11 @@ impl Memory {
     pub(super) fn leave(&mut self, job: &Job) -> bool {
         let id = job.message.id;
         self.in_flight.remove(&id);
-        if self.from_due.remove(&id) {
+        let several = self.several.remove(&id);
+        if self.from_due.remove(&id) || several {
             self.left.insert(id);
         }
-        if self.several.remove(&id)
-            && let Some(due_at) = self.skipped.remove(&id)
-        {
+        if let Some(due_at) = self.skipped.remove(&id) {
             self.reread(due_at);
         }
         let key = (id.account(), job.message.lane);

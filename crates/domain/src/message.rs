@@ -4,6 +4,7 @@
 //! price is held until the part is delivered (captured) or known not to be (released). Whatever order events come in, however
 //! often, a part ends once and is paid for at most once. Transitions that are not listed here change nothing.
 
+use crate::error_code::ErrorCode;
 use crate::money::Money;
 
 macro_rules! numbered {
@@ -410,6 +411,9 @@ impl Progress {
             } else {
                 State::Undelivered
             };
+            if 0 < delivered && delivered < all {
+                self.error = Some(ErrorCode::PartiallyDelivered.number());
+            }
         } else if pending == 0 {
             self.state = State::Sent;
         } else if self.state != State::Scheduled {
@@ -457,6 +461,7 @@ mod tests {
     const CANCEL: Event = Event::End { state: State::Canceled, error: 7, unknown_too: false };
     const DEADLINE: Event = Event::End { state: State::Failed, error: 8, unknown_too: true };
     const CLOSE: Event = Event::Close;
+    const PARTLY: Option<i16> = Some(ErrorCode::PartiallyDelivered as i16);
 
     /// parts, pays on acceptance, events -> state, closed, held, captured (in prices of a part), error
     type Row = (u8, bool, &'static [Event], State, bool, i64, i64, Option<i16>);
@@ -498,12 +503,12 @@ mod tests {
             (2, false, &[A, A1], Sent, false, 2, 0, None),
             (2, false, &[A, A1, D1], Sent, false, 1, 1, None),
             (2, false, &[A, A1, D1, D1, D], Delivered, true, 0, 2, None),
-            (2, false, &[A, A1, D1, F], Undelivered, true, 0, 1, Some(4)),
+            (2, false, &[A, A1, D1, F], Undelivered, true, 0, 1, PARTLY),
             (2, false, &[A, R1], Sent, false, 1, 0, Some(3)),
-            (2, false, &[A, R1, D], Undelivered, true, 0, 1, Some(3)),
+            (2, false, &[A, R1, D], Undelivered, true, 0, 1, PARTLY),
             (2, false, &[A, CANCEL], Sent, false, 1, 0, Some(7)),
             (2, false, &[A, A1, F1, CLOSE], Undelivered, true, 0, 1, Some(4)),
-            (2, true, &[A, A1, F1, D], Undelivered, true, 0, 2, Some(4)),
+            (2, true, &[A, A1, F1, D], Undelivered, true, 0, 2, PARTLY),
             (2, false, &[D, Event::Delivered { part: 9 }], Queued, false, 1, 1, None),
         ];
         for (i, (parts, pays, events, state, closed, held, captured, error)) in rows.iter().enumerate() {

@@ -128,7 +128,7 @@ const ROWS: &[Row] = &[
     (NONE, 2, &[&[Yes(1, 0, "a")]], "queued, held 10, paid 0, code -", [1, 0, 0, 0]),
     (NONE, 2, &[&[Yes(1, 0, "a")], &[Got("a")], &[Yes(1, 1, "b")]], "sent, held 5, paid 5, code -", [1, 0, 0, 0]),
     (NONE, 2, &[&[Yes(1, 1, "b"), Yes(1, 0, "a")], &[Got("b")], &[Got("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
-    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "b")], &[Lost("b"), Got("a")]], "!undelivered, held 0, paid 5, code 103", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "b")], &[Lost("b"), Got("a")]], "!undelivered, held 0, paid 5, code 604", [0, 0, 0, 0]),
     (NONE, 2, &[&[Got("b")], &[Yes(1, 0, "a"), Yes(1, 1, "b"), Got("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
     (NONE, 3, &[&[Yes(1, 0, "a"), No(1, 1), Yes(1, 2, "c")]], "sent, held 10, paid 0, code 401", [2, 0, 0, 0]),
     (NONE, 2, &[&[Yes(1, 0, "a"), Retry(1, 1)]], "queued, held 10, paid 0, code -", [1, 0, 0, 1]),

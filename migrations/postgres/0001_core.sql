@@ -213,6 +213,8 @@ CREATE TABLE parked_receipt (
     PRIMARY KEY (connection_no, carrier_id, seq)
 );
 CREATE INDEX parked_receipt_age ON parked_receipt (received_at);
+-- A part that got no answer looks for a receipt that came all the same.
+CREATE INDEX parked_receipt_phone ON parked_receipt (connection_no, phone_tag);
 
 -- The unusual: retries, failovers, unknown outcomes. An ordinary message's history is its own columns.
 CREATE TABLE attempt (

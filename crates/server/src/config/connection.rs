@@ -108,9 +108,9 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<SecretString, D:
 }
 
 impl Connection {
-    /// The most submits that may be unanswered, or answered and not yet durable: the setting, or four windows.
+    /// The most submits of all sessions that may be unanswered, or answered and not yet durable: the setting, or four windows of each.
     pub fn in_doubt(&self) -> u32 {
-        if self.in_doubt == 0 { self.window.saturating_mul(4) } else { self.in_doubt }
+        if self.in_doubt == 0 { self.window.saturating_mul(4).saturating_mul(self.binds) } else { self.in_doubt }
     }
 }
 

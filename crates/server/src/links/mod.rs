@@ -150,14 +150,10 @@ fn sandbox_config(sandbox: &Sandbox) -> SimulatorConfig {
     SimulatorConfig { listen: ([127, 0, 0, 1], 0).into(), behaviour, ..SimulatorConfig::default() }
 }
 
-/// Where Debian and most others keep the certificates they trust.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 fn client_config(settings: &Connection) -> Result<ClientConfig, LinkError> {
     let tls = if settings.tls {
-        let refuse = |e: String| LinkError::Tls(settings.name.clone(), e);
-        let roots = std::fs::read(SYSTEM_ROOTS).map_err(|e| refuse(format!("{SYSTEM_ROOTS}: {e}")))?;
-        let config = carillon_smpp::tls::client(&roots, None).map_err(|e| refuse(e.to_string()))?;
+        let config = carillon_smpp::tls::client_with_platform_roots(None)
+            .map_err(|e| LinkError::Tls(settings.name.clone(), e.to_string()))?;
         Some(ClientTls { config, server_name: None })
     } else {
         None

@@ -190,8 +190,7 @@ impl Work<'_> {
                 self.pause_until = None;
             }
             let window = i64::from(shared.settings.window);
-            let doubt = i64::from(shared.settings.in_doubt()) * i64::from(shared.settings.binds)
-                - shared.pipeline.in_doubt(index);
+            let doubt = i64::from(shared.settings.in_doubt()) - shared.pipeline.in_doubt(index);
             let mut room = (self.sender.free_slots() as i64).min(doubt);
             let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
             if trial {
@@ -217,23 +216,25 @@ impl Work<'_> {
             if self.pulled.is_empty() {
                 return None;
             }
-            let mut full = false;
+            let mut unsent = Vec::new();
             for job in std::mem::take(&mut self.pulled) {
-                if full {
-                    shared.pipeline.put_back(index, job);
-                } else {
-                    full = !self.submit(job, now);
+                if !unsent.is_empty() {
+                    unsent.push(job);
+                } else if let Err(job) = self.submit(job, now) {
+                    unsent.push(job);
                 }
             }
             self.report();
-            if full {
+            if !unsent.is_empty() {
+                // The last first: each goes to the front of its account's others.
+                unsent.into_iter().rev().for_each(|job| shared.pipeline.put_back(index, job));
                 return None;
             }
         }
     }
 
-    /// Hands one message over. `false` if the session takes no more.
-    fn submit(&mut self, job: Box<Job>, now: std::time::Duration) -> bool {
+    /// Hands one message over. It comes back if the session takes no more.
+    fn submit(&mut self, job: Box<Job>, now: std::time::Duration) -> Result<(), Box<Job>> {
         let parts = Pipeline::parts_to_send(&job);
         let (slot, usage) = self.slots.reserve();
         let settings = &self.shared.settings;
@@ -247,12 +248,9 @@ impl Work<'_> {
                 Err(NotSent::Unfit(error)) => {
                     let answers = parts.iter().map(|part| (*part, Answer::Refused(error.clone()))).collect();
                     self.done.push((job, answers));
-                    return true;
+                    return Ok(());
                 }
-                _ => {
-                    self.shared.pipeline.put_back(self.shared.index, job);
-                    return false;
-                }
+                _ => return Err(job),
             }
         }
         // Parts for which the window had no room are offered again once the others are answered.
@@ -264,7 +262,7 @@ impl Work<'_> {
         };
         let answers = unsent.map(|part| (*part, Answer::Refused(later.clone()))).collect();
         self.slots.slots[slot as usize].1 = Some(InFlight { job, waiting: sent as u8, answers });
-        result.is_ok()
+        Ok(())
     }
 
     /// Takes what the session says. Whether it is over.

@@ -122,12 +122,14 @@ impl Pipeline {
         while room > 0 {
             let Some(mut job) = memory.pull(connection, otp_only) else { break };
             if job.message.expires_at <= now_ms {
-                ended.push((job, ErrorCode::Expired));
+                let code = expiry_of(&job);
+                ended.push((job, code));
             } else if job.deadline.is_some_and(|at| at <= now) {
                 ended.push((job, ErrorCode::OtpDeadline));
             } else {
                 let cost = job.cost();
                 job.message.attempts = job.message.attempts.saturating_add(1);
+                job.pulled_at = now_ms;
                 room -= cost;
                 self.0.lines[connection].in_doubt.fetch_add(cost, Ordering::Relaxed);
                 out.push(job);
@@ -140,13 +142,9 @@ impl Pipeline {
     /// Ends messages that wait no longer.
     pub(super) fn end(&self, ended: Vec<(Box<Job>, ErrorCode)>) {
         self.settle(ended.into_iter().map(|(job, code)| {
-            let state = if code == ErrorCode::Expired { State::Expired } else { State::Failed };
-            let item = SettleItem::End {
-                id: job.message.id,
-                state,
-                error: code.number(),
-                unknown_too: code != ErrorCode::Expired,
-            };
+            let expired = matches!(code, ErrorCode::Expired | ErrorCode::CarrierCongested);
+            let state = if expired { State::Expired } else { State::Failed };
+            let item = SettleItem::End { id: job.message.id, state, error: code.number(), unknown_too: !expired };
             SettleEntry { item, then: Then::Ended { job: Some(job), reply: None } }
         }));
     }
@@ -224,4 +222,9 @@ impl Pipeline {
 
 fn in_doubt_item(item: &SettleItem) -> bool {
     matches!(item, SettleItem::Outcome(_))
+}
+
+/// Why a message that waited too long did so: a carrier that kept asking for less is named.
+pub(super) fn expiry_of(job: &Job) -> ErrorCode {
+    if job.throttled > 0 { ErrorCode::CarrierCongested } else { ErrorCode::Expired }
 }

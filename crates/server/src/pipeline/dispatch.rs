@@ -107,7 +107,13 @@ pub fn decide(
             Answer::Refused(e) if e.kind == SendErrorKind::Unknown => {
                 set(job, *part, PartState::Unknown);
                 let decide_at = c.now_ms + tried.unknown_wait_ms;
-                items.push(item(job, *part, tried, c.now_ms, PartResult::Unknown { decide_at }));
+                items.push(item(
+                    job,
+                    *part,
+                    tried,
+                    c.now_ms,
+                    PartResult::Unknown { submitted_at: job.pulled_at, decide_at },
+                ));
             }
             Answer::Refused(e) => {
                 if worst.is_none_or(|w| severity(e.kind) > severity(w.kind)) {

@@ -304,7 +304,7 @@ impl Pipeline {
             let whole = self.0.config.otp_deadline.as_millis() as u64;
             self.now() + (whole - whole / 50).saturating_sub(age)
         });
-        Box::new(Job { message, span, weight, tried: 0, throttled: 0, deadline })
+        Box::new(Job { message, span, weight, tried: 0, throttled: 0, pulled_at: 0, deadline })
     }
 }
 

@@ -7,6 +7,7 @@ use carillon_domain::message::State;
 use carillon_store::hot::SettleItem;
 
 use super::Pipeline;
+use super::carrier::expiry_of;
 use super::memory::{ORPHANED, Whereabouts};
 use super::writer::{SettleEntry, Then};
 
@@ -52,7 +53,15 @@ pub(super) fn tick(pipeline: &Pipeline, whole_second: bool) {
     }
     if whole_second {
         metrics::gauge!("carillon_messages_in_memory").set(pipeline.in_memory() as f64);
-        pipeline.end(expired.into_iter().map(|job| (job, ErrorCode::Expired)).collect());
+        pipeline.end(
+            expired
+                .into_iter()
+                .map(|job| {
+                    let code = expiry_of(&job);
+                    (job, code)
+                })
+                .collect(),
+        );
     }
 }
 

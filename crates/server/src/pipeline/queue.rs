@@ -24,6 +24,8 @@ pub struct Job {
     pub tried: u64,
     /// Times a carrier asked for less when it was offered.
     pub throttled: u32,
+    /// When it was last pulled to be handed over, Unix milliseconds.
+    pub pulled_at: i64,
     /// No submit starts after this (monotonic milliseconds); OTP only.
     pub deadline: Option<u64>,
 }
@@ -224,7 +226,7 @@ pub(crate) mod tests {
             attempts: 0,
             expires_at: i64::MAX,
         };
-        Box::new(Job { message, span: None, weight, tried: 0, throttled: 0, deadline: None })
+        Box::new(Job { message, span: None, weight, tried: 0, throttled: 0, pulled_at: 0, deadline: None })
     }
 
     fn pulled(queue: &mut Queue, count: usize) -> Vec<Box<Job>> {

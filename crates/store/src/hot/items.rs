@@ -23,9 +23,11 @@ pub enum PartResult {
         /// Whether receipts are to come.
         receipts: bool,
     },
-    /// No answer came; the policy decides at that time (Unix milliseconds).
+    /// No answer came, and the policy will decide. A receipt that came since the submit and belongs to nobody else is taken for its own.
     Unknown {
-        /// When.
+        /// When it was handed over, Unix milliseconds.
+        submitted_at: i64,
+        /// When the policy decides, Unix milliseconds.
         decide_at: i64,
     },
     /// Refused, and to be tried again on the same connection at that time.

@@ -14,6 +14,7 @@ macro_rules! queued_columns {
 
 mod intake;
 mod items;
+mod matching;
 mod postgres;
 mod settle;
 mod sqlite;

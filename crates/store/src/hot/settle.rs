@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
+use super::matching::{find_ref, find_unknown, receipt_since};
 
 /// A message's changeable columns, as read.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ pub(crate) struct Read<'a> {
     pub(crate) rows: FxHashMap<MessageId, Row>,
     pub(crate) refs: FxHashMap<RefKey<'a>, Vec<OpenRef<'a>>>,
     pub(crate) parked: FxHashMap<RefKey<'a>, Vec<Parked>>,
+    /// By connection and destination, for parts that got no answer; oldest first.
+    pub(crate) parked_for: FxHashMap<(i32, i64), Vec<Parked>>,
     /// Of the receipts' destinations.
     pub(crate) unknowns: FxHashMap<(i32, i64), Vec<OpenUnknown>>,
 }
@@ -132,7 +135,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) unknown_decided: Vec<Attempted>,
     pub(crate) unknown_gone: Vec<Attempted>,
     pub(crate) parked_new: Vec<&'a Receipt>,
-    pub(crate) parked_gone: Vec<(RefKey<'a>, Uuid)>,
+    pub(crate) parked_gone: Vec<(i32, String, Uuid)>,
     pub(crate) attempts: Vec<AttemptRow>,
     /// Taken away before `due_new` is put.
     pub(crate) due_gone: Vec<(i64, MessageId)>,
@@ -152,17 +155,27 @@ pub(crate) struct Wanted<'a> {
     pub(crate) receipts: Vec<RefKey<'a>>,
     /// Carriers' ids of this commit's answers, with their destination.
     pub(crate) accepted: FxHashMap<RefKey<'a>, i64>,
+    /// Connections and destinations of parts that got no answer.
+    pub(crate) silent: Vec<(i32, i64)>,
 }
 
 pub(crate) fn wanted(items: &[SettleItem]) -> Wanted<'_> {
-    let mut wanted =
-        Wanted { ids: Vec::with_capacity(items.len()), receipts: Vec::new(), accepted: FxHashMap::default() };
+    let mut wanted = Wanted {
+        ids: Vec::with_capacity(items.len()),
+        receipts: Vec::new(),
+        accepted: FxHashMap::default(),
+        silent: Vec::new(),
+    };
     for item in items {
         match item {
             SettleItem::Outcome(o) => {
                 wanted.ids.push(o.id);
-                if let PartResult::Accepted { carrier_id, receipts: true } = &o.result {
-                    wanted.accepted.insert((o.connection, carrier_id), o.phone_tag);
+                match &o.result {
+                    PartResult::Accepted { carrier_id, receipts: true } => {
+                        wanted.accepted.insert((o.connection, carrier_id), o.phone_tag);
+                    }
+                    PartResult::Unknown { .. } => wanted.silent.push((o.connection, o.phone_tag)),
+                    _ => {}
                 }
             }
             SettleItem::Receipt(_) => {}
@@ -179,6 +192,8 @@ pub(crate) fn wanted(items: &[SettleItem]) -> Wanted<'_> {
     }
     wanted.receipts.sort_unstable();
     wanted.receipts.dedup();
+    wanted.silent.sort_unstable();
+    wanted.silent.dedup();
     wanted
 }
 
@@ -281,19 +296,25 @@ impl<'a> Plan<'a> {
         };
         match &o.result {
             PartResult::Accepted { carrier_id, receipts } => self.accepted(o, carrier_id, *receipts, read),
-            PartResult::Unknown { decide_at } => {
+            PartResult::Unknown { submitted_at, decide_at } => {
                 let error = ErrorCode::OutcomeUnknown.number();
                 self.remember(o, Remembered::Unknown, Some(error), None);
                 if tried_again {
                     return self.current(read, o.id, false);
                 }
                 let settled = self.apply(read, o.id, Event::Unknown { part: o.part, error }, o.at);
-                if settled.changed {
-                    let sender = o.sender.as_deref().map(str::to_owned);
-                    let unknown = OpenUnknown { attempt: o.attempted(), sender, submitted_at: o.at };
-                    read.add_unknown(unknown.clone());
-                    self.unknown_new.push((unknown, *decide_at));
+                if !settled.changed {
+                    return settled;
                 }
+                if let Some(parked) = receipt_since(o, *submitted_at, read) {
+                    let then = self.report(&parked.receipt, &o.attempted(), read, o.at);
+                    self.parked_gone.push((o.connection, parked.receipt.carrier_id, parked.seq));
+                    return both(settled, then);
+                }
+                let sender = o.sender.as_deref().map(str::to_owned);
+                let unknown = OpenUnknown { attempt: o.attempted(), sender, submitted_at: *submitted_at };
+                read.add_unknown(unknown.clone());
+                self.unknown_new.push((unknown, *decide_at));
                 settled
             }
             PartResult::Retry { due_at, error, carrier_error } => {
@@ -358,15 +379,8 @@ impl<'a> Plan<'a> {
             self.refs_new.push(Some(reference));
             return settled;
         };
-        self.parked_gone.push(((o.connection, carrier_id), parked.seq));
-        let then = self.report(&parked.receipt, &o.attempted(), read, o.at);
-        Settled {
-            states: settled.states.zip(then.states).map(|((before, _), (_, after))| (before, after)),
-            changed: settled.changed || then.changed,
-            captured: settled.captured + then.captured,
-            released: settled.released + then.released,
-            ..then
-        }
+        self.parked_gone.push((o.connection, carrier_id.to_owned(), parked.seq));
+        both(settled, self.report(&parked.receipt, &o.attempted(), read, o.at))
     }
 
     fn receipt(&mut self, receipt: &'a Receipt, read: &mut Read<'a>, now: i64) -> Settled {
@@ -536,27 +550,15 @@ fn class(state: State) -> usize {
     }
 }
 
-/// Carriers reuse ids: the newest with the receipt's destination wins; an only one wins even if the carrier writes numbers its own way.
-fn find_ref<'a>(receipt: &'a Receipt, read: &mut Read<'a>) -> Option<OpenRef<'a>> {
-    let all = read.refs.get_mut(&(receipt.connection, receipt.carrier_id.as_str()))?;
-    let newest = |fits: &dyn Fn(&CarrierRef<'_>) -> bool| {
-        let fitting = all.iter().enumerate().filter(|(_, r)| fits(&r.reference));
-        fitting.max_by_key(|(_, r)| (r.fresh, r.reference.id, r.reference.attempt)).map(|(at, _)| at)
-    };
-    let at = match receipt.phone_tag {
-        Some(tag) => newest(&|r| r.phone_tag == tag).or((all.len() == 1).then_some(0)),
-        None => newest(&|_| true),
-    };
-    at.map(|at| all.remove(at))
-}
-
-/// A receipt without a match goes to the oldest unknown attempt with its destination and sender.
-fn find_unknown(receipt: &Receipt, read: &mut Read<'_>) -> Option<Attempted> {
-    let all = read.unknowns.get_mut(&(receipt.connection, receipt.phone_tag?))?;
-    let fits = |u: &OpenUnknown| u.sender.is_none() || receipt.sender.is_none() || u.sender == receipt.sender;
-    let fitting = all.iter().enumerate().filter(|(_, u)| fits(u));
-    let at = fitting.min_by_key(|(_, u)| (u.submitted_at, u.attempt.id, u.attempt.part)).map(|(at, _)| at)?;
-    Some(all.remove(at).attempt)
+/// What an item did together with what followed from it.
+fn both(first: Settled, then: Settled) -> Settled {
+    Settled {
+        states: first.states.zip(then.states).map(|((before, _), (_, after))| (before, after)),
+        changed: first.changed || then.changed,
+        captured: first.captured + then.captured,
+        released: first.released + then.released,
+        ..then
+    }
 }
 
 /// One byte a part, for messages of several.

@@ -101,7 +101,7 @@ fn item(h: &Happening, known: &[(MessageId, i64)], now: i64) -> SettleItem {
     let (error, carrier_error) = (401, "no".to_owned());
     match h.what {
         0..=2 => out(PartResult::Accepted { carrier_id, receipts: h.tag < 2 }),
-        3 | 4 => out(PartResult::Unknown { decide_at: now + 1 }),
+        3 | 4 => out(PartResult::Unknown { submitted_at: now, decide_at: now + 1 }),
         5 => out(PartResult::Retry { due_at: now + i64::from(h.carrier_id), error, carrier_error }),
         6 => out(PartResult::FailOver { error, carrier_error }),
         7 => out(PartResult::Refused { error, carrier_error }),

@@ -67,7 +67,7 @@ fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
     match what {
         Yes(n, part, c) => out(n, part, PartResult::Accepted { carrier_id: own(c), receipts: true }),
         Last(n, part) => out(n, part, PartResult::Accepted { carrier_id: own("-"), receipts: false }),
-        Silence(n, part) => out(n, part, PartResult::Unknown { decide_at: now + 1000 }),
+        Silence(n, part) => out(n, part, PartResult::Unknown { submitted_at: now, decide_at: now + 1000 }),
         Retry(n, part) => out(n, part, PartResult::Retry { due_at: RETRY_AT, error: REFUSED, carrier_error: says() }),
         Over(n, part) => out(n, part, PartResult::FailOver { error: REFUSED, carrier_error: says() }),
         No(n, part) => out(n, part, PartResult::Refused { error: REFUSED, carrier_error: says() }),
@@ -220,7 +220,7 @@ async fn a_lost_answer_and_a_result_say_what_changed() {
         assert_eq!(w.count("attempt WHERE result = 4").await, 1, "a late yes is remembered");
         assert_eq!(w.money(a).await, "95/0/5");
         let nobody = MessageId::new(w.now, 1, a);
-        let unknown = outcome(nobody, 1, 1, 0, w.now, PartResult::Unknown { decide_at: 0 });
+        let unknown = outcome(nobody, 1, 1, 0, w.now, PartResult::Unknown { submitted_at: w.now, decide_at: 0 });
         assert_eq!(w.settle(&[unknown]).await, [Settled::default()]);
     })
     .await;
@@ -267,7 +267,7 @@ async fn the_oldest_unknown_attempt_gets_the_receipt() {
         let a = w.account(100).await;
         let (first, second) = (w.take(a, message(1, 1)).await, w.take(a, message(1, 1)).await);
         for (id, at) in [(second, w.now + 1), (first, w.now)] {
-            w.settle(&[outcome(id, 1, 1, 0, at, PartResult::Unknown { decide_at: w.now + 9 })]).await;
+            w.settle(&[outcome(id, 1, 1, 0, at, PartResult::Unknown { submitted_at: at, decide_at: w.now + 9 })]).await;
         }
         w.settle(&[SettleItem::Receipt(receipt("x".into(), Some(1), ReceiptKind::Delivered, w.now))]).await;
         assert_eq!(w.show(first).await, "!delivered, held 0, paid 5, code -");

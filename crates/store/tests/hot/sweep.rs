@@ -73,7 +73,7 @@ async fn old_rows_go_in_bites() {
 
         for at in [NOON, NOON + HOUR] {
             let id = w.take(a, message(1, 1)).await;
-            w.settle(&[outcome(id, 1, 1, 0, at, PartResult::Unknown { decide_at: at + 1 })]).await;
+            w.settle(&[outcome(id, 1, 1, 0, at, PartResult::Unknown { submitted_at: at, decide_at: at + 1 })]).await;
         }
         assert_eq!(sweep::delete_decided(&w.db, i64::MAX, 10).await.unwrap(), 0, "none is decided");
         for attempt in w.reader.undecided(i64::MAX, 10).await.unwrap() {

@@ -51,6 +51,7 @@ async fn read<'a>(tx: &mut PgConnection, items: &'a [SettleItem]) -> Result<(Rea
     read_refs(&mut *tx, &mut wanted, &mut read).await?;
     read_unknowns(&mut *tx, items, &mut wanted, &mut read).await?;
     read_parked(&mut *tx, &wanted, &mut read).await?;
+    read_parked_for(&mut *tx, &wanted, &mut read).await?;
     let ids = wanted.sorted_ids();
     if ids.is_empty() {
         return Ok((read, None));
@@ -143,6 +144,26 @@ async fn read_parked<'a>(tx: &mut PgConnection, wanted: &Wanted<'a>, read: &mut 
     .await?;
     for r in rows {
         read.parked.entry(at(&keys, r.try_get(8)?)).or_default().push(parked_of(&r)?);
+    }
+    Ok(())
+}
+
+async fn read_parked_for(tx: &mut PgConnection, wanted: &Wanted<'_>, read: &mut Read<'_>) -> Result<(), StoreError> {
+    let silent = &wanted.silent;
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(
+        "SELECT p.connection_no, p.carrier_id, p.seq, p.phone_tag, p.kind, p.error_code, p.carrier_error, p.received_at, k.n
+         FROM UNNEST($1::integer[], $2::bigint[]) WITH ORDINALITY AS k(connection_no, phone_tag, n)
+         JOIN parked_receipt p ON p.connection_no = k.connection_no AND p.phone_tag = k.phone_tag ORDER BY p.seq",
+    )
+    .bind(column(silent, |k| k.0))
+    .bind(column(silent, |k| k.1))
+    .fetch_all(tx)
+    .await?;
+    for r in rows {
+        read.parked_for.entry(at(silent, r.try_get(8)?)).or_default().push(parked_of(&r)?);
     }
     Ok(())
 }
@@ -389,7 +410,7 @@ async fn write_events(tx: &mut PgConnection, plan: &Plan<'_>, ids: &mut IdSource
         .execute(&mut *tx)
         .await?;
     }
-    for ((connection, carrier_id), seq) in &plan.parked_gone {
+    for (connection, carrier_id, seq) in &plan.parked_gone {
         sqlx::query("DELETE FROM parked_receipt WHERE connection_no = $1 AND carrier_id = $2 AND seq = $3")
             .bind(connection)
             .bind(carrier_id)

@@ -4,13 +4,13 @@ use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Flags, Progress, State};
 use carillon_domain::money::Money;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, ToSql, params};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::{insert_due, message_id, uuid_of};
 use crate::StoreError;
-use crate::hot::settle::{self, CarrierRef, OpenUnknown, Parked, Plan, Read, RefKey, Row, part_bytes, parts_of};
+use crate::hot::settle::{self, CarrierRef, OpenUnknown, Parked, Plan, Read, Row, part_bytes, parts_of};
 use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id};
 
 /// All of it, in the transaction the caller opened and commits.
@@ -95,10 +95,14 @@ fn read<'a>(tx: &Connection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreE
     }
     if tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM parked_receipt)")?.query_row([], |r| r.get(0))? {
         for key in wanted.accepted.keys() {
-            let waiting = read_parked(tx, *key)?;
+            let waiting = read_parked(tx, key.0, "carrier_id", &key.1)?;
             if !waiting.is_empty() {
                 read.parked.insert(*key, waiting);
             }
+        }
+        for (connection, phone_tag) in &wanted.silent {
+            let waiting = read_parked(tx, *connection, "phone_tag", phone_tag)?;
+            read.parked_for.insert((*connection, *phone_tag), waiting);
         }
     }
     let mut message = tx.prepare_cached(ROW)?;
@@ -123,27 +127,27 @@ fn read_unknowns(tx: &Connection, connection: i32, phone_tag: i64) -> Result<Vec
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn read_parked(tx: &Connection, key: RefKey<'_>) -> Result<Vec<Parked>, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "SELECT seq, phone_tag, kind, error_code, carrier_error, received_at FROM parked_receipt
-         WHERE connection_no = ?1 AND carrier_id = ?2 ORDER BY seq",
-    )?;
-    let rows = statement.query_map(params![key.0, key.1], |r| {
-        let tag: i64 = r.get(1)?;
-        let error: Option<i16> = r.get(3)?;
-        let kind = if r.get::<_, i16>(2)? == 1 {
+const PARKED: &str =
+    "SELECT seq, carrier_id, phone_tag, kind, error_code, carrier_error, received_at FROM parked_receipt";
+
+fn read_parked(tx: &Connection, connection: i32, by: &str, value: &dyn ToSql) -> Result<Vec<Parked>, StoreError> {
+    let mut statement = tx.prepare_cached(&format!("{PARKED} WHERE connection_no = ?1 AND {by} = ?2 ORDER BY seq"))?;
+    let rows = statement.query_map(params![connection, value], |r| {
+        let tag: i64 = r.get(2)?;
+        let error: Option<i16> = r.get(4)?;
+        let kind = if r.get::<_, i16>(3)? == 1 {
             ReceiptKind::Delivered
         } else {
             ReceiptKind::Failed { error: error.unwrap_or(0) }
         };
         let receipt = Receipt {
-            connection: key.0,
-            carrier_id: key.1.to_owned(),
+            connection,
+            carrier_id: r.get(1)?,
             phone_tag: (tag != 0).then_some(tag),
             sender: None,
             kind,
-            carrier_error: r.get(4)?,
-            at: r.get(5)?,
+            carrier_error: r.get(5)?,
+            at: r.get(6)?,
         };
         Ok(Parked { seq: uuid_of(r, 0)?, receipt })
     })?;
@@ -269,7 +273,7 @@ fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) 
             r.carrier_error, r.at,
         ])?;
     }
-    for ((connection, carrier_id), seq) in &plan.parked_gone {
+    for (connection, carrier_id, seq) in &plan.parked_gone {
         tx.prepare_cached("DELETE FROM parked_receipt WHERE connection_no = ?1 AND carrier_id = ?2 AND seq = ?3")?
             .execute(params![connection, carrier_id, seq.as_bytes()])?;
     }

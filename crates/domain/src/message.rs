@@ -119,8 +119,6 @@ impl Flags {
     pub const PAY_ON_ACCEPT: Flags = Flags(8);
     /// Someone wants to be told of its transitions.
     pub const EVENTS: Flags = Flags(16);
-    /// Written in a national single-shift table whose language is in bits 8 to 15.
-    pub const NATIONAL: Flags = Flags(32);
     /// Its body is octets, not text.
     pub const BINARY: Flags = Flags(64);
     /// It was split by the rules with transliteration.

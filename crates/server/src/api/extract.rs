@@ -308,7 +308,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "whether it can be read is what is tested")]
     struct Body {
         to: String,
         n: Option<u8>,

@@ -152,6 +152,8 @@ impl Writer {
             discard(&mut tx, *account, *batch, *held).await?;
         }
         tx.commit().await?;
+        // A connection belongs to the runtime it was made in. This was the start's; the writer commits in one of its own.
+        self.connection = None;
         Ok(loading.len() as u64)
     }
 }

@@ -249,12 +249,3 @@ CREATE TABLE event (
     created_at  BIGINT NOT NULL,
     PRIMARY KEY (account_no, id)
 );
-
--- Items set aside because they made their batch fail; an alert is raised with each.
-CREATE TABLE set_aside (
-    id         UUID    NOT NULL PRIMARY KEY,
-    message_id UUID    NOT NULL,
-    what       TEXT    NOT NULL,
-    error      TEXT    NOT NULL,
-    created_at BIGINT NOT NULL
-);

@@ -249,12 +249,3 @@ CREATE TABLE event (
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (account_no, id)
 ) STRICT, WITHOUT ROWID;
-
--- Items set aside because they made their batch fail; an alert is raised with each.
-CREATE TABLE set_aside (
-    id         BLOB    NOT NULL PRIMARY KEY,
-    message_id BLOB    NOT NULL,
-    what       TEXT    NOT NULL,
-    error      TEXT    NOT NULL,
-    created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;

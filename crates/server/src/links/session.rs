@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::submit::{NotSent, Submitter};
 use super::{BREAKER_PAUSE, Shared, number};
 use crate::config::IdBase;
+use crate::pipeline::Late;
 use crate::pipeline::dispatch::Answer;
 use crate::pipeline::queue::Job;
-use crate::pipeline::{Late, Pipeline};
 
 /// A session both ways, or a transmitter with its receiver.
 pub(super) struct Bound {
@@ -235,7 +235,7 @@ impl Work<'_> {
 
     /// Hands one message over. It comes back if the session takes no more.
     fn submit(&mut self, job: Box<Job>, now: std::time::Duration) -> Result<(), Box<Job>> {
-        let parts = Pipeline::parts_to_send(&job);
+        let parts = job.pending();
         let (slot, usage) = self.slots.reserve();
         let settings = &self.shared.settings;
         let now_ms = self.shared.clock.now_ms();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carillon_domain::error_code::{ErrorCode, SendErrorKind};
 use carillon_domain::id::MessageId;
-use carillon_domain::message::{PartState, State};
+use carillon_domain::message::State;
 use carillon_smpp::{ReplyTo, Session};
 use carillon_store::hot::{Outcome, PartResult, Receipt, SettleItem};
 use tokio::sync::oneshot;
@@ -168,7 +168,7 @@ impl Pipeline {
                 && self.0.memory.lock().another(job.tried | 1 << connection);
             let fate = dispatch::decide(&mut job, &answers, &line.info.tried, &self.0.config.retry, c, &mut items);
             // Each settled part stays in doubt until its commit; the others are known to have gone nowhere.
-            let settled = items.iter().filter(|i| in_doubt_item(i)).count().min(answers.len());
+            let settled = items.iter().filter(|i| matches!(i, SettleItem::Outcome(_))).count().min(answers.len());
             undone += (answers.len() - settled) as i64;
             if fate != Fate::Leaves {
                 job.message.attempts = job.message.attempts.saturating_sub(u8::from(fate == Fate::PutBack));
@@ -212,16 +212,6 @@ impl Pipeline {
                 .map(|(receipt, ack)| SettleEntry { item: SettleItem::Receipt(receipt), then: Then::Acknowledge(ack) }),
         );
     }
-
-    /// Marks a part as handed over by hand of a link that answers later, for messages of several parts offered again.
-    pub fn parts_to_send(job: &Job) -> Vec<u8> {
-        let parts = job.message.parts.as_slice().iter().enumerate();
-        parts.filter(|(_, p)| **p == PartState::Pending).map(|(i, _)| i as u8).collect()
-    }
-}
-
-fn in_doubt_item(item: &SettleItem) -> bool {
-    matches!(item, SettleItem::Outcome(_))
 }
 
 /// Why a message that waited too long did so: a carrier that kept asking for less is named.

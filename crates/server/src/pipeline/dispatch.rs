@@ -152,7 +152,7 @@ pub fn decide(
                 }
                 Next::RetryAt(_) if job.message.lane == Lane::Otp => Fate::Again { after_ms: 200 },
                 Next::RetryAt(due_at) => {
-                    for part in pending(job) {
+                    for part in job.pending() {
                         let result = PartResult::Retry {
                             due_at,
                             error: error.code.number(),
@@ -169,14 +169,9 @@ pub fn decide(
     }
 }
 
-fn pending(job: &Job) -> Vec<u8> {
-    let parts = job.message.parts.as_slice().iter().enumerate();
-    parts.filter(|(_, p)| **p == PartState::Pending).map(|(i, _)| i as u8).collect()
-}
-
 fn fail_over(job: &mut Job, error: &SendError, tried: &Tried, now_ms: i64, items: &mut Vec<SettleItem>) -> Fate {
     job.tried |= 1 << tried.index;
-    for part in pending(job).into_iter().take(1) {
+    for part in job.pending().into_iter().take(1) {
         let result = PartResult::FailOver { error: error.code.number(), carrier_error: error.carrier.clone() };
         items.push(item(job, part, tried, now_ms, result));
     }
@@ -191,7 +186,7 @@ fn refuse(
     now_ms: i64,
     items: &mut Vec<SettleItem>,
 ) -> Fate {
-    for part in pending(job) {
+    for part in job.pending() {
         let result = PartResult::Refused { error: code.number(), carrier_error: error.carrier.clone() };
         items.push(item(job, part, tried, now_ms, result));
         set(job, part, PartState::Refused);

@@ -64,7 +64,8 @@ pub(super) async fn feed_once(pipeline: &Pipeline, reader: &mut HotReader) -> Re
         let jobs = messages.into_iter().map(|m| pipeline.job(m, Some(unfed.span))).collect();
         pipeline.0.memory.lock().feed(key, unfed, jobs);
         if key.1 == Lane::Otp {
-            end_late_codes(pipeline);
+            // A one-time code past its deadline is failed, never queued.
+            super::pulse::end_overdue(pipeline);
         }
     }
     any |= feed_due(pipeline, reader).await?;
@@ -72,11 +73,6 @@ pub(super) async fn feed_once(pipeline: &Pipeline, reader: &mut HotReader) -> Re
         pipeline.wake_links();
     }
     Ok(any)
-}
-
-/// A one-time code past its deadline is failed, never queued: the deadline's own round finds it at once.
-fn end_late_codes(pipeline: &Pipeline) {
-    super::pulse::end_overdue(pipeline);
 }
 
 async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, StoreError> {

@@ -38,6 +38,13 @@ impl Job {
         (hasher.finish() >> 32) as u32
     }
 
+    /// Indexes of the parts not handed over yet.
+    pub fn pending(&self) -> Vec<u8> {
+        use carillon_domain::message::PartState;
+        let parts = self.message.parts.as_slice().iter().enumerate();
+        parts.filter(|(_, p)| **p == PartState::Pending).map(|(i, _)| i as u8).collect()
+    }
+
     /// Parts not handed over yet: what it costs in rate and shares.
     pub fn cost(&self) -> i64 {
         use carillon_domain::message::PartState;

@@ -7,9 +7,9 @@ use carillon_store::hot::{Receipt, ReceiptKind};
 
 use super::laws::Heard;
 use super::{Dice, World};
+use crate::pipeline::Late;
 use crate::pipeline::dispatch::Answer;
 use crate::pipeline::queue::Job;
-use crate::pipeline::{Late, Pipeline};
 
 /// One carrier, and the one session to it.
 pub(super) struct Carrier {
@@ -159,7 +159,7 @@ impl World {
 
     /// Submits what fits of one message. Whether all of it did.
     fn hand_over(&mut self, c: usize, job: Box<Job>) -> bool {
-        let parts = Pipeline::parts_to_send(&job);
+        let parts = job.pending();
         assert!(!parts.is_empty(), "a message without parts to send was pulled: {job:?}");
         let free = (self.carriers[c].window - self.carriers[c].unanswered) as usize;
         let sent = parts.len().min(free);
@@ -341,7 +341,7 @@ impl World {
         carrier.unanswered = 0;
         let mut done = Vec::new();
         for (_, InFlight { job, mut answers, .. }) in std::mem::take(&mut carrier.slots) {
-            for part in Pipeline::parts_to_send(&job) {
+            for part in job.pending() {
                 if answers.iter().all(|(p, _)| *p != part) {
                     self.laws.heard(job.message.id, part, Heard::Unknown);
                     answers.push((part, Answer::Refused(SendError::unknown("link lost"))));

@@ -37,6 +37,22 @@ scopes! {
     AccountRead = "account:read";
     /// Change the account's settings.
     AccountWrite = "account:write";
+    /// Verify people's numbers: start, check, resend.
+    VerificationsManage = "verifications:manage";
+    /// Ask for senders and choose the default.
+    SendersManage = "senders:manage";
+    /// List and change the numbers that must not be written to.
+    SuppressionsManage = "suppressions:manage";
+    /// Manage webhook endpoints and their secrets, replay deliveries.
+    WebhooksManage = "webhooks:manage";
+    /// Read inbound messages and conversations.
+    InboundRead = "inbound:read";
+    /// Manage the account's own connections and routes.
+    ConnectionsManage = "connections:manage";
+    /// Upload and delete media.
+    MediaManage = "media:manage";
+    /// Manage SMPP credentials.
+    SmppManage = "smpp:manage";
     /// Operate the platform: every account, credit, prices.
     Operate = "platform:operate";
 }
@@ -118,10 +134,20 @@ impl Role {
 
     /// What the role may do.
     pub fn scopes(self) -> Scopes {
-        let viewer = Scopes::NONE.with(Scope::MessagesRead).with(Scope::BillingRead).with(Scope::AccountRead);
+        use Scope::*;
+        let all = |scopes: &[Scope]| scopes.iter().fold(Scopes::NONE, |set, s| set.with(*s));
+        let viewer = all(&[MessagesRead, InboundRead, BillingRead, AccountRead]);
         match self {
             Role::Viewer => viewer,
-            Role::Member => viewer.with(Scope::MessagesSend),
+            Role::Member => all(&[
+                MessagesRead,
+                InboundRead,
+                BillingRead,
+                AccountRead,
+                MessagesSend,
+                VerificationsManage,
+                MediaManage,
+            ]),
             Role::Admin | Role::Owner => Scopes::account_all(),
         }
     }
@@ -135,13 +161,23 @@ mod tests {
     fn what_each_role_may_do() {
         use Scope::*;
         let rows = [
-            (Role::Viewer, [false, true, true, false, true, false, false]),
-            (Role::Member, [true, true, true, false, true, false, false]),
-            (Role::Admin, [true, true, true, true, true, true, false]),
-            (Role::Owner, [true, true, true, true, true, true, false]),
+            (Role::Viewer, [false, true, true, true, false, true, false, false, false]),
+            (Role::Member, [true, true, true, true, false, true, false, false, false]),
+            (Role::Admin, [true, true, true, true, true, true, true, true, false]),
+            (Role::Owner, [true, true, true, true, true, true, true, true, false]),
         ];
         for (role, expected) in rows {
-            let scopes = [MessagesSend, MessagesRead, BillingRead, KeysManage, AccountRead, AccountWrite, Operate];
+            let scopes = [
+                MessagesSend,
+                MessagesRead,
+                InboundRead,
+                BillingRead,
+                KeysManage,
+                AccountRead,
+                AccountWrite,
+                WebhooksManage,
+                Operate,
+            ];
             assert_eq!(scopes.map(|s| role.scopes().allows(s)), expected, "{role:?}");
         }
         assert_eq!(Scopes::parse("messages:send nonsense"), Err(UnknownScope("nonsense".into())));

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::access::password::Passwords;
+use crate::access::vault::Vault;
 use crate::clock::Clock;
 use crate::config::{Config, UnknownPolicy};
 use crate::links::{self, Links, PhoneTag};
@@ -47,6 +48,8 @@ pub struct Inner {
     pub passwords: Passwords,
     /// Made once at first start.
     pub secrets: Secrets,
+    /// Locks up secrets that are stored.
+    pub vault: Vault,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// Cancelled when the server is to end.
@@ -87,6 +90,7 @@ impl App {
     /// Takes an opened and migrated database and makes the rest.
     pub async fn new(config: Config, clock: Clock, db: Db) -> Result<App, StoreError> {
         let secrets = Secrets::load(&db).await?;
+        let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
         let (pipeline, engine) = start_engine(&config, &clock, &db, &secrets).await?;
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
@@ -98,6 +102,7 @@ impl App {
             ids: Ids::random(),
             passwords,
             secrets,
+            vault,
             metrics: telemetry::prometheus(),
             shutdown: CancellationToken::new(),
             pipeline,

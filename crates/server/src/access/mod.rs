@@ -6,6 +6,7 @@
 pub mod key;
 pub mod password;
 pub mod token;
+pub mod vault;
 
 mod cache;
 pub mod strangers;

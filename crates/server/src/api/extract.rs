@@ -34,7 +34,10 @@ macro_rules! permissions {
         impl Permission for $name { const SCOPE: Scope = Scope::$name; }
     )*};
 }
-permissions! { MessagesSend MessagesRead BillingRead KeysManage AccountRead AccountWrite Operate }
+permissions! {
+    MessagesSend MessagesRead BillingRead KeysManage AccountRead AccountWrite VerificationsManage SendersManage SuppressionsManage
+    WebhooksManage InboundRead ConnectionsManage MediaManage SmppManage Operate
+}
 
 /// A caller who may do `P`.
 #[derive(Clone, Debug)]

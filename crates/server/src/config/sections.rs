@@ -17,6 +17,7 @@ pub struct Config {
     pub server: Server,
     pub data: Data,
     pub database: Database,
+    pub vault: Vault,
     pub open_mode: OpenMode,
     pub prices: Prices,
     pub accounts: Accounts,
@@ -47,6 +48,8 @@ sections! {
     Data { folder: PathBuf, }
     /// Where rows are kept.
     Database { #[serde(deserialize_with = "super::connection::secret")] url: SecretString, }
+    /// What stored secrets are locked up with.
+    Vault { #[serde(deserialize_with = "super::connection::secret")] master_key: SecretString, }
     /// Accounts named by `client_id`, without authentication.
     OpenMode { enabled: bool, starting_balance_cents: u32, lenient: bool, }
     /// Prices where no list says otherwise.

@@ -132,7 +132,7 @@ fn files() -> Vec<(String, String)> {
                 name != ".git" && !name.starts_with("target") && !["node_modules", "data", "dist"].contains(&&*name);
             if path.is_dir() && ours {
                 folders.push(path);
-            } else if path.is_file() && name != "Cargo.lock" {
+            } else if path.is_file() && ours && name != "Cargo.lock" {
                 let relative = path.strip_prefix(&root).expect("it was found under the root").display().to_string();
                 // What is not UTF-8 is no text of ours.
                 files.extend(fs::read_to_string(&path).ok().map(|text| (relative, text)));

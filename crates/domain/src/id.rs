@@ -179,6 +179,10 @@ ids! {
     EntryId = "ent";
     /// A row of the event outbox.
     EventId = "evt";
+    /// One configured instance of a provider.
+    ConnectionId = "con";
+    /// A rule that picks connections.
+    RouteId = "rte";
 }
 
 #[cfg(test)]

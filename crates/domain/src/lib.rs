@@ -10,4 +10,5 @@ pub mod permission;
 pub mod phone;
 pub mod price;
 pub mod retry;
+pub mod route;
 pub mod sender;

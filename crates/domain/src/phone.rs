@@ -151,6 +151,11 @@ impl Phone {
         leading_country_code(head as u16)
     }
 
+    /// Its country; none for numbers that belong to no country or that no numbering plan knows. About a microsecond.
+    pub fn country(self) -> Option<Country> {
+        region_of(&self.known()).and_then(country)
+    }
+
     /// The digits after the country code, as the library wants them: the number and how many zeros lead it.
     fn national(self) -> (u64, i32) {
         let mut unit = 1;

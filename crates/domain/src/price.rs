@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::id::AccountNo;
 use crate::message::Lane;
 use crate::money::Money;
+use crate::route::prefix;
 
 /// One row of a price list.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,18 +29,12 @@ pub struct PriceBook {
     prefix_digits_max: u32,
 }
 
-/// Prefixes are told apart from their leading zeros by a 1 in front: `1` + digits.
-fn prefix_key(prefix: &str) -> Option<u64> {
-    (prefix.len() <= 15 && prefix.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| format!("1{prefix}").parse().expect("at most 16 digits fit"))
-}
-
 impl PriceBook {
     /// Of a flat price, the surcharge of the express lane, and rates (those whose prefix is not digits are left out).
     pub fn new(base: Money, express_surcharge: Money, rates: impl IntoIterator<Item = Rate>) -> PriceBook {
         let mut book = PriceBook { base, express_surcharge, rates: HashMap::new(), prefix_digits_max: 0 };
         for rate in rates {
-            if let Some(key) = prefix_key(&rate.prefix) {
+            if let Some(key) = prefix::key(&rate.prefix) {
                 book.prefix_digits_max = book.prefix_digits_max.max(rate.prefix.len() as u32);
                 book.rates.insert((rate.account, rate.lane, key), rate.price);
             }
@@ -54,10 +49,8 @@ impl PriceBook {
         if self.rates.is_empty() {
             return self.base + surcharge;
         }
-        let length = digits.checked_ilog10().map_or(0, |n| n + 1);
         for owner in [account, AccountNo::PLATFORM] {
-            for taken in (0..=self.prefix_digits_max.min(length)).rev() {
-                let key = digits / 10u64.pow(length - taken) + 10u64.pow(taken);
+            for key in prefix::heads(digits, self.prefix_digits_max) {
                 if let Some(price) = self.rates.get(&(owner, Some(lane), key)) {
                     return *price;
                 }

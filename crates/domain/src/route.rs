@@ -307,7 +307,7 @@ fn shuffle(members: &mut [Member], random: u32) {
         bits ^= bits >> 29;
         bits = bits.wrapping_mul(0xBF58_476D_1CE4_E5B9);
         bits ^= bits >> 32;
-        let mut drawn = (bits & 0xFFFF_FFFF) * total >> 32;
+        let mut drawn = ((bits & 0xFFFF_FFFF) * total) >> 32;
         let lot = left.iter().position(|m| {
             let hit = drawn < u64::from(m.weight);
             drawn = drawn.saturating_sub(u64::from(m.weight));

@@ -12,3 +12,4 @@ pub mod price;
 pub mod retry;
 pub mod route;
 pub mod sender;
+pub mod template;

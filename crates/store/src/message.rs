@@ -302,3 +302,81 @@ async fn scan_end(
     })?;
     Ok(row.map(|(id,)| MessageId(id)))
 }
+
+/// Up to `limit` of a batch's messages behind one, in the order they were accepted; a search as [`list`]'s.
+pub async fn of_batch(
+    db: &Db,
+    account: AccountNo,
+    batch: BatchId,
+    after: Option<MessageId>,
+    limit: u32,
+) -> Result<Found, StoreError> {
+    let bottom = after.unwrap_or(MessageId::new(batch.millis(), 0, AccountNo::PLATFORM));
+    let last = scan_end_up(db, account, bottom).await?;
+    let text = format!(
+        "{SELECT} WHERE m.account_no = $1 AND m.id > $2 AND m.id <= $3 AND m.batch_id = $4 AND b.state = 1 ORDER BY m.id LIMIT $5"
+    );
+    let rows: Vec<Row> = read_db!(db, |c| {
+        sqlx::query_as(crate::db::built(text))
+            .bind(account.as_i64())
+            .bind(bottom.0)
+            .bind(last.map_or(Uuid::max(), |id| id.0))
+            .bind(batch.0)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(c)
+            .await
+    })?;
+    let full = rows.len() > limit as usize;
+    let rows = rows.into_iter().take(limit as usize).map(Message::try_from).collect::<Result<Vec<_>, _>>()?;
+    let next = if full { rows.last().map(|last| last.id) } else { last };
+    Ok(Found { rows, next })
+}
+
+/// Of a search upwards: the last row it looks at, if there are so many.
+async fn scan_end_up(db: &Db, account: AccountNo, bottom: MessageId) -> Result<Option<MessageId>, StoreError> {
+    let row: Option<(Uuid,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT id FROM message WHERE account_no = $1 AND id > $2 ORDER BY id LIMIT 1 OFFSET $3")
+            .bind(account.as_i64())
+            .bind(bottom.0)
+            .bind(i64::from(SCAN_MAX) - 1)
+            .fetch_optional(c)
+            .await
+    })?;
+    Ok(row.map(|(id,)| MessageId(id)))
+}
+
+/// Messages of a batch that wait.
+#[derive(Clone, Debug)]
+pub struct OpenOfBatch {
+    /// Scheduled or queued.
+    pub open: Vec<MessageId>,
+    /// Where to go on, if there may be more.
+    pub next: Option<MessageId>,
+}
+
+/// Up to `limit` messages of a batch that no carrier has, behind one.
+pub async fn open_of_batch(
+    db: &Db,
+    account: AccountNo,
+    batch: BatchId,
+    after: Option<MessageId>,
+    limit: u32,
+) -> Result<OpenOfBatch, StoreError> {
+    let bottom = after.map_or_else(|| crate::hot::oldest_of(batch.0), |id| id.0);
+    let rows: Vec<(Uuid,)> = read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT id FROM message WHERE account_no = $1 AND id > $2 AND batch_id = $3 AND state IN ($4, $5) ORDER BY id LIMIT $6",
+        )
+        .bind(account.as_i64())
+        .bind(bottom)
+        .bind(batch.0)
+        .bind(State::Scheduled.number())
+        .bind(State::Queued.number())
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await
+    })?;
+    let open: Vec<MessageId> = rows.into_iter().map(|(id,)| MessageId(id)).collect();
+    let next = open.last().copied().filter(|_| open.len() == limit as usize);
+    Ok(OpenOfBatch { open, next })
+}

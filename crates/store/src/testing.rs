@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
+use crate::{Db, StoreError};
+
 /// Names the cluster that `scripts/test` started for the whole run; without it each test process starts its own.
 pub const CLUSTER_URL_VARIABLE: &str = "CARILLON_TEST_POSTGRES";
 
@@ -69,4 +71,18 @@ impl TestPostgres {
         connection.close().await.expect("the connection was just used");
         format!("{server}/{name}")
     }
+}
+
+/// From now on (until `false`) the embedded file refuses messages of two parts, as a defect of ours would.
+pub async fn refuse_two_parts(db: &Db, refuse: bool) -> Result<(), StoreError> {
+    let Db::Sqlite(file) = db else { return Err(StoreError::Broken("only on the embedded file".into())) };
+    let sql = match refuse {
+        true => {
+            "CREATE TRIGGER poison BEFORE INSERT ON message WHEN NEW.parts = 2 BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        }
+        false => "DROP TRIGGER poison",
+    };
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.path().display())).await?;
+    connection.execute(sql).await?;
+    Ok(connection.close().await?)
 }

@@ -4,28 +4,27 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use carillon_domain::id::{BatchId, TypeId};
+use carillon_domain::id::{AccountNo, BatchId, MessageId, TypeId};
 use carillon_domain::money::Money;
 use carillon_store::batch::{self, Batch};
 use carillon_store::hot::{IdempotencyKey, IntakeRequest, NewBatch, NewMessage, Step, Totals, Verdict};
-use rustc_hash::FxHashSet;
+use carillon_store::message;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{Code, Problem};
 use super::extract::{Asker, Can, Id, Json, MessagesRead, MessagesSend, Query};
+use super::history::MessageView;
 use super::idempotency;
 use super::ledger::ListQuery;
 use super::loading;
 use super::page::{Paged, Window};
-use super::sending::{self, ERRORS_MAX, Raw, Sending, Text, To};
+use super::recipients::{Duplicates, Recipients, many};
+use super::sending::{self, Raw, Sending};
 use crate::access::Caller;
 use crate::app::App;
 use crate::clock::rfc3339;
-use crate::pipeline::prepare::{self, Content, Mistake, Rules};
 
-/// Recipients of one request.
-const RECIPIENTS_MAX: usize = 100_000;
 /// Bodies larger than this (some 200 numbers) are read and prepared off the threads that serve everybody, bytes.
 const HEAVY_BYTES: usize = 4_096;
 /// More recipients than this go to the store in chunks.
@@ -38,13 +37,15 @@ const ONE_STEP_MAX: usize = 2_000;
 pub struct NewBatchBody {
     /// In open mode: the UUID of the account.
     client_id: Option<String>,
-    /// 1 to 100,000 phone numbers; one that stands there twice gets one message.
+    /// 1 to 100,000 recipients: phone numbers, or objects with a `phone` and what is its own. A number that stands there twice gets
+    /// one message, by the first.
     #[schema(example = json!(["+4915112345678", "+447400123456"]))]
-    to: Vec<String>,
+    to: Vec<super::recipients::RecipientBody>,
     /// As of a message.
     #[schema(example = "Carillon")]
     from: Option<String>,
-    /// The text.
+    /// The text. `{{name}}` is a place for each recipient's own variable of that name; `{{name|default("friend")}}` has a word for those
+    /// who lack it.
     #[schema(example = "Hello")]
     text: Option<String>,
     /// Instead of `text`: octets as base64.
@@ -88,7 +89,7 @@ pub struct BatchView {
     cost: CostView,
     /// Numbers that stood in the list more than once; left out in lists, as `refusals`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    duplicates: Option<usize>,
+    duplicates: Option<Duplicates>,
     /// Recipients that were not taken (with `partial`).
     #[serde(skip_serializing_if = "Option::is_none")]
     refusals: Option<Vec<RefusalView>>,
@@ -132,8 +133,6 @@ pub struct RefusalView {
     code: String,
 }
 
-const DUPLICATE: &str = "duplicate_recipient";
-
 impl BatchView {
     fn of(b: Batch, caller: &Caller) -> BatchView {
         BatchView {
@@ -158,10 +157,11 @@ impl BatchView {
 
     fn whole(mut b: Batch, caller: &Caller) -> BatchView {
         let all = std::mem::take(&mut b.refusals);
-        let refusals: Vec<_> = all.iter().filter(|(_, code)| code != DUPLICATE).cloned().collect();
+        let duplicates = Some(Duplicates::of(&all));
+        let refused = all.into_iter().filter(|(_, code)| code != Code::DuplicateRecipient.as_str());
         BatchView {
-            duplicates: Some(all.len() - refusals.len()),
-            refusals: Some(refusals.into_iter().map(|(index, code)| RefusalView { index, code }).collect()),
+            duplicates,
+            refusals: Some(refused.map(|(index, code)| RefusalView { index, code }).collect()),
             ..BatchView::of(b, caller)
         }
     }
@@ -234,22 +234,21 @@ async fn submit(app: &App, prepared: Prepared) -> Result<(Verdict, Shown), Probl
 pub(super) struct Shown {
     caller: Caller,
     batch: NewBatch,
-    parts: u8,
-    /// Price of each message, in order.
-    prices: Vec<Money>,
+    /// Parts and price of each message, in order.
+    priced: Vec<(u8, Money)>,
 }
 
 impl Shown {
     pub(super) fn of(p: &Prepared) -> Shown {
         let batch = NewBatch { refusals: Vec::new(), ..p.batch.clone() };
-        let parts = p.messages.first().map_or(0, |m| m.parts);
-        let prices = p.messages.iter().map(|m| m.unit_price * i64::from(m.parts)).collect();
-        Shown { caller: p.caller.clone(), batch, parts, prices }
+        let priced = p.messages.iter().map(|m| (m.parts, price(m))).collect();
+        Shown { caller: p.caller.clone(), batch, priced }
     }
 }
 
 fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> BatchView {
     let total = count as i32;
+    let priced = &shown.priced[..count as usize];
     let batch = Batch {
         id: shown.batch.id,
         accepted: true,
@@ -259,8 +258,8 @@ fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> BatchV
         sent: 0,
         delivered: 0,
         failed: 0,
-        parts: total * i32::from(shown.parts),
-        held: shown.prices[..count as usize].iter().copied().sum(),
+        parts: priced.iter().map(|(parts, _)| i32::from(*parts)).sum(),
+        held: priced.iter().map(|(_, price)| *price).sum(),
         captured: Money::ZERO,
         client_ref: shown.batch.client_ref,
         tags: shown.batch.tags,
@@ -286,7 +285,7 @@ async fn prepare_batch(
     let content = sending::content(&sending, true, &rules, &mut mistakes);
     let (Some(to), Some(content)) = (to, content) else { return Err(mistakes.into()) };
     let partial = sending.partial == Some(true);
-    let Recipients { messages, refusals, wrong } = recipients(to, &content, &rules);
+    let Recipients { messages, refusals, wrong } = Recipients::of(to, &content, &rules);
     if !mistakes.is_empty() || (!partial && !wrong.is_empty()) || messages.is_empty() {
         mistakes.extend(wrong);
         return Err(mistakes.into());
@@ -301,53 +300,6 @@ async fn prepare_batch(
         refusals,
     };
     Ok(Prepared { caller, key, batch, messages })
-}
-
-/// The list of numbers, if it is one.
-pub(super) fn many<'a>(sending: &'a Sending<'_>, mistakes: &mut Vec<Mistake>) -> Option<&'a [Text<'a>]> {
-    let mut refuse = |code, detail: &'static str| {
-        mistakes.push(Mistake::new("to", code, detail));
-        None
-    };
-    match &sending.to {
-        None => refuse("missing_field", "add the phone numbers"),
-        Some(To::One(_)) => refuse("wrong_type", "an array of phone numbers; one goes to POST /v1/messages"),
-        Some(To::Many(list)) if list.is_empty() => refuse("too_short", "the list is empty"),
-        Some(To::Many(list)) if list.len() > RECIPIENTS_MAX => {
-            refuse("too_long", "at most 100,000 numbers in one request")
-        }
-        Some(To::Many(list)) => Some(list),
-    }
-}
-
-/// What became of a list of numbers.
-pub(super) struct Recipients {
-    pub(super) messages: Vec<NewMessage>,
-    /// Places that get no message, and why; duplicates too.
-    pub(super) refusals: Vec<(u32, &'static str)>,
-    /// The first of those that are wrong, explained.
-    pub(super) wrong: Vec<Mistake>,
-}
-
-pub(super) fn recipients(to: &[Text<'_>], content: &Content, rules: &Rules<'_>) -> Recipients {
-    let mut seen = FxHashSet::with_capacity_and_hasher(to.len(), Default::default());
-    let mut found = Recipients { messages: Vec::with_capacity(to.len()), refusals: Vec::new(), wrong: Vec::new() };
-    for (index, text) in to.iter().enumerate() {
-        let place = index as u32;
-        match prepare::recipient(text.as_str(), rules.settings) {
-            Ok(phone) if seen.insert(phone.digits()) => {
-                found.messages.push(content.message(rules, phone, place, false))
-            }
-            Ok(_) => found.refusals.push((place, DUPLICATE)),
-            Err(e) => {
-                found.refusals.push((place, e.reason.code()));
-                if found.wrong.len() < ERRORS_MAX {
-                    found.wrong.push(Mistake::phone(e, Some(index)));
-                }
-            }
-        }
-    }
-    found
 }
 
 /// Read a batch.
@@ -375,6 +327,72 @@ pub async fn list(
     let window = Window::open(&app, caller.account, "batches", "", query.limit, query.cursor.as_deref())?;
     let rows = batch::list(&app.db, caller.account, window.after.map(BatchId::from_uuid), window.fetch()).await?;
     Ok(Json(window.page(rows, |b| b.id.0, |b| BatchView::of(b, &caller))))
+}
+
+/// List a batch's messages, in the order of its recipients.
+///
+/// A page may be short, even empty, and still have a `next_cursor` to go on with.
+#[utoipa::path(get, path = "/v1/batches/{id}/messages", tag = "Messages", operation_id = "listBatchMessages",
+    params(("id" = String, Path), ListQuery), responses((status = 200, body = Paged<MessageView>)))]
+pub async fn messages(
+    State(app): State<App>,
+    asker: Asker<MessagesRead>,
+    Id(id): Id<BatchId>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Paged<MessageView>>, Problem> {
+    let caller = asker.owner(&app, id.account()).await?;
+    batch::by_id(&app.db, caller.account, id).await?;
+    let filter = id.to_string();
+    let window = Window::open(&app, caller.account, "batch-messages", &filter, query.limit, query.cursor.as_deref())?;
+    let after = window.after.map(MessageId::from_uuid);
+    let found = message::of_batch(&app.db, caller.account, id, after, window.limit).await?;
+    let views = found.rows.into_iter().map(|m| MessageView::of(m, &caller.info)).collect();
+    Ok(Json(window.page_to(views, found.next.map(|id| id.0))))
+}
+
+/// What a cancel did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CanceledBatch {
+    /// Messages that will not be sent because of this request; what was held for them is released.
+    #[schema(example = 4000)]
+    canceled: u32,
+    /// The batch as it stands now.
+    batch: BatchView,
+}
+
+/// Cancel a batch.
+///
+/// Every message of it that no carrier has; the others go their way. Canceling twice is the same as once.
+#[utoipa::path(post, path = "/v1/batches/{id}/cancel", tag = "Messages", operation_id = "cancelBatch", params(("id" = String, Path)),
+    responses((status = 200, body = CanceledBatch), (status = 409, body = super::error::ProblemBody)))]
+pub async fn cancel(
+    State(app): State<App>,
+    asker: Asker<MessagesSend>,
+    Id(id): Id<BatchId>,
+) -> Result<Json<CanceledBatch>, Problem> {
+    let caller = asker.owner(&app, id.account()).await?;
+    if !batch::by_id(&app.db, caller.account, id).await?.accepted {
+        return Err(Code::BatchLoading.into());
+    }
+    // A caller who hangs up must not leave it half canceled.
+    let (work, account) = (app.clone(), caller.account);
+    let canceled =
+        tokio::spawn(async move { cancel_open(&work, account, id).await }).await.map_err(|_| Code::Internal)??;
+    let batch = BatchView::whole(batch::by_id(&app.db, caller.account, id).await?, &caller);
+    Ok(Json(CanceledBatch { canceled, batch }))
+}
+
+/// Messages canceled in one go.
+const CANCEL_PAGE: u32 = 5_000;
+
+async fn cancel_open(app: &App, account: AccountNo, id: BatchId) -> Result<u32, Problem> {
+    let (mut canceled, mut after) = (0, None);
+    loop {
+        let page = message::open_of_batch(&app.db, account, id, after, CANCEL_PAGE).await?;
+        canceled += app.pipeline.cancel_all(page.open).await?;
+        let Some(next) = page.next else { return Ok(canceled) };
+        after = Some(next);
+    }
 }
 
 /// Sums of messages, for the hold of a whole batch.

@@ -65,6 +65,9 @@ codes! {
     ConflictingFields = "conflicting_fields", 400, final, "Fields that exclude one another", "Leave one of them out.";
     OtpCodeMissing = "otp_code_missing", 400, final, "The text does not hold the one-time code", "Write {code} where it belongs, or leave `text` out.";
     DuplicateRecipient = "duplicate_recipient", 400, final, "A number that stands in the list before", "Nothing: the number gets one message.";
+    MissingVariable = "missing_variable", 400, final, "A recipient lacks a word for a place in the text", "Give it in `variables`, or write a fallback: {{name|default(\"friend\")}}.";
+    InvalidTemplate = "invalid_template", 400, final, "A place in the text cannot be read", "Write {{name}} or {{name|default(\"friend\")}}.";
+    RecipientKindUnavailable = "recipient_kind_unavailable", 400, final, "Recipients of this kind are not available here", "Name phone numbers.";
     // A phone number (in `errors[].code`).
     PhoneEmpty = "phone_empty", 400, final, "The phone number is empty", "Write it with + and the country code.";
     PhoneNotANumber = "phone_not_a_number", 400, final, "This is not a phone number", "Write it with + and digits, such as +4915112345678.";
@@ -110,6 +113,7 @@ codes! {
     // What became of it.
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
+    BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";
@@ -166,9 +170,11 @@ pub struct Problem {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Problem {
-        let retry_after =
-            matches!(code, Code::Busy | Code::StoreUnavailable | Code::NotReady | Code::IdempotencyInFlight)
-                .then_some(1);
+        let retry_after = matches!(
+            code,
+            Code::Busy | Code::StoreUnavailable | Code::NotReady | Code::IdempotencyInFlight | Code::BatchLoading
+        )
+        .then_some(1);
         Problem { code, detail: None, errors: Vec::new(), retry_after, extra: Vec::new() }
     }
 }

@@ -7,10 +7,11 @@ use carillon_domain::money::Money;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::batches::{self, NewBatchBody, Recipients, many};
+use super::batches::{self, NewBatchBody};
 use super::error::{Code, Problem};
 use super::extract::{Asker, Json, MessagesSend};
 use super::messages::{NewMessageBody, encoding_name};
+use super::recipients::{Duplicates, Recipient, Recipients, many};
 use super::sending::{self, Raw, Sending, To};
 use crate::app::App;
 
@@ -31,9 +32,11 @@ pub struct Estimate {
     /// `gsm7`, `ucs2` or `binary`.
     #[schema(example = "gsm7")]
     encoding: &'static str,
-    /// Of one message.
+    /// Of one message; with variables, of the longest.
     parts: u8,
-    /// Septets, 16-bit units or octets of one message.
+    /// Of all messages.
+    total_parts: u64,
+    /// Septets, 16-bit units or octets of one message, without its variables.
     units: u32,
     /// Units that fit one part, as long as one is enough; and one of several.
     units_per_part: [u32; 2],
@@ -44,7 +47,7 @@ pub struct Estimate {
     /// Messages it would make.
     recipients: usize,
     /// Numbers that stand in the list more than once.
-    duplicates: usize,
+    duplicates: Duplicates,
     /// Numbers that would be refused, the first hundred explained.
     refusals: Vec<super::error::FieldError>,
     /// How many would be refused.
@@ -94,18 +97,23 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
     let rules = sending::rules(app, &caller, &prices, app.clock.now_ms());
     let mut mistakes = Vec::new();
     let bulk = matches!(sending.to, Some(To::Many(_)));
+    let alone;
     let to = match &sending.to {
-        Some(To::One(one)) => Some(std::slice::from_ref(one)),
+        Some(To::One(one)) => {
+            alone = [Recipient::Phone(one.clone())];
+            Some(&alone[..])
+        }
         _ => many(&sending, &mut mistakes),
     };
     let content = sending::content(&sending, bulk, &rules, &mut mistakes);
     let (Some(to), Some(content), true) = (to, content, mistakes.is_empty()) else { return Err(mistakes.into()) };
-    let Recipients { messages, refusals, wrong } = batches::recipients(to, &content, &rules);
+    let Recipients { messages, refusals, wrong } = Recipients::of(to, &content, &rules);
     let mut by_price: BTreeMap<Money, usize> = BTreeMap::new();
     for m in &messages {
         *by_price.entry(m.unit_price).or_default() += 1;
     }
-    let duplicates = refusals.iter().filter(|(_, code)| *code == Code::DuplicateRecipient.as_str()).count();
+    let duplicates = Duplicates::of(&refusals);
+    let longest = messages.iter().max_by_key(|m| m.parts);
     let explained = Problem::from(wrong).errors.into_iter().map(|mut e| {
         if !bulk {
             e.pointer = "#/to".into();
@@ -113,15 +121,16 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
         e
     });
     Ok(Estimate {
-        encoding: encoding_name(content.plan.encoding.number()),
-        parts: content.plan.parts,
+        encoding: encoding_name(longest.map_or(content.plan.encoding.number(), |m| m.encoding)),
+        parts: longest.map_or(content.plan.parts, |m| m.parts),
+        total_parts: messages.iter().map(|m| u64::from(m.parts)).sum(),
         units: content.plan.units,
         units_per_part: [false, true].map(|several| content.plan.encoding.capacity(several)),
         replaced: content.plan.replaced,
         lane: content.lane.as_str(),
         recipients: messages.len(),
+        refused: refusals.len() - duplicates.count,
         duplicates,
-        refused: refusals.len() - duplicates,
         refusals: explained.collect(),
         prices: by_price
             .into_iter()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carillon_domain::id::{AccountNo, BatchId};
 use carillon_domain::money::Money;
 use carillon_store::hot::{IntakeRequest, NewMessage, Step, Verdict};
 use tokio::task::JoinSet;
@@ -26,26 +27,49 @@ pub(super) async fn submit(app: &App, mut prepared: Prepared) -> Result<(Verdict
     let verdict = open(app, &mut prepared).await?;
     let shown = Shown::of(&prepared);
     let Verdict::Accepted { first, refusals, .. } = verdict else { return Ok((verdict, shown)) };
-    let Prepared { caller, batch, mut messages, .. } = prepared;
+    let Prepared { caller, batch, messages, .. } = prepared;
     let count = messages.len() as u32;
+    if let Err(problem) = load(app, caller.account, batch.id, messages).await {
+        discard(app, caller.account, batch.id).await;
+        return Err(problem);
+    }
+    Ok((Verdict::Accepted { first, count, span: None, refusals }, shown))
+}
+
+/// Hands the messages in, chunk by chunk, and seals the batch. When it returns, nothing of it is on its way any more.
+async fn load(app: &App, account: AccountNo, batch: BatchId, mut messages: Vec<NewMessage>) -> Result<(), Problem> {
     let mut running = JoinSet::new();
-    while !messages.is_empty() {
+    let mut done = Ok(());
+    while !messages.is_empty() && done.is_ok() {
         let rest = messages.split_off(CHUNK.min(messages.len()));
         let chunk = std::mem::replace(&mut messages, rest);
-        let request =
-            IntakeRequest { account: caller.account, key: None, step: Step::Chunk(batch.id), messages: chunk };
+        let request = IntakeRequest { account, key: None, step: Step::Chunk(batch), messages: chunk };
         let app = app.clone();
         running.spawn(async move { step(&app, request).await });
         if running.len() == CHUNKS_IN_FLIGHT {
-            joined(running.join_next().await)?;
+            done = joined(running.join_next().await);
         }
     }
+    // Each of them to its end, also after a failure: one that is stored later would be of a batch that is not there.
     while !running.is_empty() {
-        joined(running.join_next().await)?;
+        done = done.and(joined(running.join_next().await));
     }
-    let seal = IntakeRequest { account: caller.account, key: None, step: Step::Seal(batch.id), messages: Vec::new() };
-    step(app, seal).await?;
-    Ok((Verdict::Accepted { first, count, span: None, refusals }, shown))
+    done?;
+    step(app, bare(account, Step::Seal(batch))).await
+}
+
+/// A batch that cannot be completed is taken back.
+async fn discard(app: &App, account: AccountNo, batch: BatchId) {
+    match step(app, bare(account, Step::Discard(batch))).await {
+        Ok(()) => tracing::warn!(%batch, "{batch} could not be completed: it and its hold were taken back"),
+        Err(_) => {
+            tracing::error!(%batch, "{batch} could not be completed: it and its hold are taken back at the next start")
+        }
+    }
+}
+
+fn bare(account: AccountNo, step: Step) -> IntakeRequest {
+    IntakeRequest { account, key: None, step, messages: Vec::new() }
 }
 
 fn joined(result: Option<Result<Result<(), Problem>, tokio::task::JoinError>>) -> Result<(), Problem> {
@@ -89,7 +113,7 @@ fn fitting(messages: &[NewMessage], available: Money) -> usize {
     covered.count()
 }
 
-/// One chunk or the seal, offered again while the server is busy.
+/// One chunk, the seal or the taking back, offered again while the server is busy.
 async fn step(app: &App, request: IntakeRequest) -> Result<(), Problem> {
     let mut tries = 0;
     loop {
@@ -102,7 +126,7 @@ async fn step(app: &App, request: IntakeRequest) -> Result<(), Problem> {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             Err(e) => {
-                tracing::error!(error = %e, "a large batch was not completed: it and its hold are taken back at the next start");
+                tracing::error!(error = %e, "a step of a large batch failed: {e}");
                 return Err(e.into());
             }
         }

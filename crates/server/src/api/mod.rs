@@ -18,6 +18,7 @@ mod loading;
 pub mod me;
 pub mod messages;
 pub mod ops;
+pub mod recipients;
 pub mod sending;
 pub mod sessions;
 
@@ -65,6 +66,8 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(messages::read, messages::cancel))
         .routes(routes!(batches::create, batches::list))
         .routes(routes!(batches::read))
+        .routes(routes!(batches::messages))
+        .routes(routes!(batches::cancel))
         .routes(routes!(estimates::create))
         // Running it
         .routes(routes!(ops::health))

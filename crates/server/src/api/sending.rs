@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use super::error::{Code, FieldError, Problem};
 use super::extract::{begins_object, check_content_type, classify, parse_json, pointer};
+use super::recipients::Recipient;
 use crate::access::Caller;
 use crate::app::App;
 use crate::pipeline::SubmitError;
@@ -31,6 +32,18 @@ impl Text<'_> {
     /// As written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Text<'a> {
+        Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text(Cow::Owned(text))
     }
 }
 
@@ -55,13 +68,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// One number or many.
+/// One number or many recipients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum To<'a> {
     /// As a string.
     One(Text<'a>),
     /// As an array.
-    Many(Vec<Text<'a>>),
+    Many(Vec<Recipient<'a>>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for To<'a> {
@@ -70,7 +83,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for To<'a> {
         impl<'de> Visitor<'de> for ToVisitor {
             type Value = To<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a phone number as a string, or an array of them")
+                f.write_str("a phone number as a string, or an array of recipients")
             }
             fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<To<'de>, E> {
                 TextVisitor.visit_borrowed_str(text).map(To::One)
@@ -80,8 +93,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for To<'a> {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<To<'de>, A::Error> {
                 let mut many = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    many.push(text);
+                while let Some(recipient) = list.next_element()? {
+                    many.push(recipient);
                 }
                 Ok(To::Many(many))
             }
@@ -212,9 +225,10 @@ pub fn content(sending: &Sending<'_>, bulk: bool, rules: &Rules<'_>, found: &mut
 impl From<Vec<Mistake>> for Problem {
     fn from(mistakes: Vec<Mistake>) -> Problem {
         let errors = mistakes.into_iter().map(|m| FieldError {
-            pointer: match m.index {
-                Some(index) => format!("#/{}/{index}", m.field).into(),
-                None => format!("#/{}", m.field).into(),
+            pointer: match (m.index, m.member) {
+                (Some(index), Some(member)) => format!("#/{}/{index}/{member}", m.field).into(),
+                (Some(index), None) => format!("#/{}/{index}", m.field).into(),
+                (None, _) => format!("#/{}", m.field).into(),
             },
             code: m.code,
             detail: m.detail,

@@ -40,6 +40,9 @@ impl Pipeline {
                 memory.seal(batch);
                 self.0.hungry.notify_one();
             }
+            if let Step::Discard(batch) = entry.request.step {
+                memory.discard(batch);
+            }
             replies.push((entry.reply, verdict));
         }
         drop(memory);

@@ -162,6 +162,11 @@ impl Memory {
         }
     }
 
+    /// A large batch was taken back before its seal.
+    pub(super) fn discard(&mut self, batch: BatchId) {
+        self.loading.remove(&batch);
+    }
+
     /// Messages of one request, just accepted: into memory while there is room and nothing older waits, the rest by the feeder later.
     pub(super) fn accept(
         &mut self,
@@ -405,6 +410,23 @@ impl Memory {
         }
         self.withdrawn.insert(id, until);
         Whereabouts::Elsewhere
+    }
+
+    /// As `withdraw`, of many at once: one walk through the queues. What a link has is left out of the answer.
+    pub(super) fn withdraw_all(&mut self, ids: &[MessageId], until: u64) -> Vec<(MessageId, Option<Box<Job>>)> {
+        let mut wanted: FxHashSet<MessageId> = ids.iter().filter(|id| !self.in_flight.contains(id)).copied().collect();
+        let mut taken: Vec<Box<Job>> =
+            self.lines.iter_mut().flat_map(|l| l.queue.drain(|j| wanted.contains(&j.message.id))).collect();
+        let (found, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.delayed).into_iter().partition(|d| wanted.contains(&d.job.message.id));
+        self.delayed = kept.into();
+        taken.extend(found.into_iter().map(|d| d.job));
+        for job in &taken {
+            wanted.remove(&job.message.id);
+        }
+        self.withdrawn.extend(wanted.iter().map(|id| (*id, until)));
+        let taken = taken.into_iter().map(|job| (job.message.id, Some(job)));
+        taken.chain(wanted.into_iter().map(|id| (id, None))).collect()
     }
 
     /// What was withdrawn did not end by it: a feed may bring it in again.

@@ -5,6 +5,7 @@
 //! from a commit (queueing, answering, acknowledging) happens after it.
 
 mod after;
+mod cancel;
 mod carrier;
 pub mod dispatch;
 mod feed;
@@ -22,13 +23,13 @@ use std::time::Duration;
 
 use carillon_domain::account::Tier;
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{AccountNo, MessageId};
-use carillon_domain::message::{Lane, State};
+use carillon_domain::id::AccountNo;
+use carillon_domain::message::Lane;
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
-use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SettleItem, Settled, SpanKey, Verdict};
+use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Verdict};
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -37,11 +38,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use dispatch::Tried;
-use memory::{Memory, Whereabouts};
+use memory::Memory;
 use queue::Job;
 #[cfg(test)]
 use sim::Hot;
-use writer::{IntakeEntry, SettleEntry, Then, Writer};
+use writer::{IntakeEntry, SettleEntry, Writer};
 
 pub use carrier::Late;
 pub use memory::OtpAnswer;
@@ -241,26 +242,6 @@ impl Pipeline {
             return Err(SubmitError::Unavailable("the server is stopping".into()));
         }
         self.0.inbox.push_intake(entry, self.0.config.intake_waiting_max)
-    }
-
-    /// Withdraws a message that no carrier has.
-    pub async fn cancel(&self, id: MessageId) -> Result<CancelOutcome, SubmitError> {
-        let until = self.now() + 60_000;
-        let job = match self.0.memory.lock().withdraw(id, until) {
-            Whereabouts::InFlight => return Ok(CancelOutcome::TooLate),
-            Whereabouts::Taken(job) => Some(job),
-            Whereabouts::Elsewhere => None,
-        };
-        let (reply, settled) = oneshot::channel();
-        let item =
-            SettleItem::End { id, state: State::Canceled, error: ErrorCode::Canceled.number(), unknown_too: false };
-        self.settle([SettleEntry { item, then: Then::Ended { job, reply: Some(reply) } }]);
-        let settled = settled.await.map_err(|_| SubmitError::Unavailable("the server is stopping".into()))?;
-        Ok(match settled {
-            Settled { id: None, .. } => CancelOutcome::Unknown,
-            Settled { changed: true, states: Some((_, State::Canceled)), .. } => CancelOutcome::Canceled,
-            _ => CancelOutcome::TooLate,
-        })
     }
 
     /// Prices in force.

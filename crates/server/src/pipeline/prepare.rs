@@ -3,6 +3,7 @@
 //! Pure: the instant and the randomness are handed in. `content` checks what all recipients share, once; `recipient` and
 //! `Content::message` are what a batch does for each of its numbers.
 
+mod personal;
 mod references;
 
 use std::borrow::Cow;
@@ -17,12 +18,14 @@ use carillon_domain::message::{Category, Flags, Lane};
 use carillon_domain::phone::{Country, Phone, PhoneError, Strictness};
 use carillon_domain::price::PriceBook;
 use carillon_domain::sender::Sender;
+use carillon_domain::template::Template;
 use carillon_store::hot::{Extra, NewMessage};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
 use crate::config;
 
+pub use personal::Own;
 pub use references::References;
 
 /// Shortest and longest validity, seconds.
@@ -105,6 +108,8 @@ pub struct Mistake {
     pub field: &'static str,
     /// Which element, of a list.
     pub index: Option<usize>,
+    /// Which member of that element.
+    pub member: Option<&'static str>,
     /// A code of the API's registry (a test there compares).
     pub code: &'static str,
     /// What is wrong and what to do.
@@ -116,7 +121,7 @@ pub struct Mistake {
 impl Mistake {
     /// At a field as a whole.
     pub fn new(field: &'static str, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Mistake {
-        Mistake { field, index: None, code, detail: detail.into(), suggestion: None }
+        Mistake { field, index: None, member: None, code, detail: detail.into(), suggestion: None }
     }
 
     /// A number that was refused; with its place, in a list.
@@ -125,7 +130,14 @@ impl Mistake {
             Some(number) => format!("{}; did you mean {number}?", e.reason).into(),
             None => Cow::from(e.reason.to_string()),
         };
-        Mistake { field: "to", index, code: e.reason.code(), detail, suggestion: e.suggestion }
+        Mistake { field: "to", index, member: None, code: e.reason.code(), detail, suggestion: e.suggestion }
+    }
+
+    /// In a member of its element, unless it names one itself.
+    #[must_use]
+    pub fn inside(mut self, member: &'static str) -> Mistake {
+        self.member.get_or_insert(member);
+        self
     }
 }
 
@@ -138,12 +150,16 @@ pub struct Content {
     pub category: Category,
     /// Its properties.
     pub flags: Flags,
-    /// How it is written and cut.
+    /// How it is written and cut; of a text with places to fill in: without them.
     pub plan: Plan,
     /// What it is from.
     pub sender: Option<Arc<str>>,
-    /// Its text (of octets: base64).
+    /// Its text (of octets: base64), with its places unfilled.
     pub body: Arc<str>,
+    /// The text taken apart, if it has places for each recipient's own words.
+    pub template: Option<Template>,
+    /// How a text may be written.
+    pub options: Options,
     /// The one-time code inside it.
     pub otp_code: Option<Arc<str>>,
     /// When it is to be sent, Unix milliseconds; `None` is at once.
@@ -214,14 +230,21 @@ pub fn content(
     let otp_code = if draft.otp { judge.take(otp_code(draft.otp_code, rules.otp, below)) } else { None };
     let body = judge.take(body(draft, otp_code.as_deref()));
     let options = judge.take(options(draft, rules.settings));
+    let template = body.as_deref().and_then(|body| judge.take(personal::template(draft, body))).flatten();
     let plan = match (&body, &options) {
+        (Some(_), Some(options)) if template.is_some() => {
+            let fixed = template.as_ref().map(Template::fixed).unwrap_or_default();
+            judge.take(plan(draft, &fixed, options))
+        }
         (Some(body), Some(options)) => judge.take(plan(draft, body, options)),
         _ => None,
     };
     let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
     let validity_ms = judge.take(validity(draft, rules));
     let extra = extra(draft, &mut judge);
-    let (Some(body), Some(plan), Some(validity_ms), true) = (body, plan, validity_ms, judge.0.is_empty()) else {
+    let (Some(body), Some(plan), Some(options), Some(validity_ms), true) =
+        (body, plan, options, validity_ms, judge.0.is_empty())
+    else {
         return Err(judge.0);
     };
     let lane = match draft {
@@ -237,7 +260,7 @@ pub fn content(
         .with(Flags::PAY_ON_ACCEPT, draft.otp && rules.settings.otp_success == OtpSuccess::Carrier)
         .with(Flags::EVENTS, draft.callback_url.is_some())
         .with(Flags::BINARY, draft.data.is_some())
-        .with(Flags::TRANSLITERATE, plan.replaced > 0);
+        .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0);
     Ok(Content {
         lane,
         category,
@@ -245,6 +268,8 @@ pub fn content(
         plan,
         sender,
         body: body.into(),
+        template,
+        options,
         otp_code: otp_code.map(Arc::from),
         due_at,
         expires_at: due_at.unwrap_or(rules.now).saturating_add(validity_ms),

@@ -48,6 +48,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) keys: Vec<UsedKey>,
     pub(crate) batches: Vec<BatchRow<'a>>,
     pub(crate) sealed: Vec<(AccountNo, Uuid)>,
+    pub(crate) discarded: Vec<(AccountNo, Uuid)>,
 }
 
 /// Ids of one account in this commit: places are counted per lane, so that each span is consecutive, and apart for what makes no
@@ -140,7 +141,7 @@ fn decide(request: &IntakeRequest, available: Money, held: &mut Money) -> (Verdi
         Step::Message | Step::Batch(_) => request.messages.iter().map(super::NewMessage::held).sum(),
         Step::Open(_, totals) => totals.held,
         Step::Chunk(_) => return accepted(request.messages.len() as u32),
-        Step::Seal(_) => return accepted(0),
+        Step::Seal(_) | Step::Discard(_) => return accepted(0),
     };
     if needed <= available {
         *held += needed;
@@ -227,6 +228,10 @@ fn collect<'a>(request: &'a IntakeRequest, count: u32, plan: &mut Plan<'a>) -> V
         Step::Message | Step::Chunk(_) => Vec::new(),
         Step::Seal(id) => {
             plan.sealed.push((account, id.0));
+            Vec::new()
+        }
+        Step::Discard(id) => {
+            plan.discarded.push((account, id.0));
             Vec::new()
         }
         Step::Open(batch, totals) => {

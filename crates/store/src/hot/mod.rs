@@ -109,13 +109,15 @@ pub enum Step {
     Chunk(BatchId),
     /// Its last transaction: it counts as accepted from here.
     Seal(BatchId),
+    /// It cannot be completed: all of it is erased and its hold returned, unless it is sealed.
+    Discard(BatchId),
 }
 
 impl Step {
     /// The batch its messages belong to.
     pub(crate) fn batch(&self) -> Option<uuid::Uuid> {
         match self {
-            Step::Message | Step::Seal(_) => None,
+            Step::Message | Step::Seal(_) | Step::Discard(_) => None,
             Step::Batch(batch) | Step::Open(batch, _) => Some(batch.id.0),
             Step::Chunk(id) => Some(id.0),
         }

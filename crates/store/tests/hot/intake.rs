@@ -212,3 +212,30 @@ async fn half_loaded_batches_are_erased_at_start() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_large_batch_that_cannot_be_completed_is_taken_back_at_once() {
+    on_both(async |w: &mut World| {
+        let a = w.account(100).await;
+        let kept = w.take(a, message(1, 1)).await;
+        let failed = open_batch(w, a, 4).await;
+        let bare = |step| IntakeRequest { account: a, key: None, step, messages: Vec::new() };
+        let chunk = |id, messages| IntakeRequest { account: a, key: None, step: Step::Chunk(id), messages };
+        w.intake(&[chunk(failed, shared(2))]).await;
+        let whole = open_batch(w, a, 2).await;
+        w.intake(&[chunk(whole, shared(2))]).await;
+        assert_eq!((w.money(a).await, w.count("due_span").await), ("65/35/0".into(), 3));
+
+        assert_eq!(verdicts(w, &[bare(Step::Discard(failed)), bare(Step::Seal(whole))]).await, ["accepted 0"; 2]);
+        assert_eq!(w.money(a).await, "85/15/0");
+        let rows = [("message", 3), ("due_span", 2), ("batch", 1)];
+        for (table, expected) in rows {
+            assert_eq!(w.count(table).await, expected, "{table}");
+        }
+        assert_eq!(w.show(kept).await, "queued, held 5, paid 0, code -");
+        // What is accepted, or gone already, stays as it is.
+        assert_eq!(verdicts(w, &[bare(Step::Discard(whole)), bare(Step::Discard(failed))]).await, ["accepted 0"; 2]);
+        assert_eq!((w.money(a).await, w.count("message").await), ("85/15/0".into(), 3));
+    })
+    .await;
+}

@@ -451,6 +451,17 @@ async fn write_intake(
             .execute(&mut *tx)
             .await?;
     }
+    for (account, id) in &plan.discarded {
+        let held: Option<(i64,)> =
+            sqlx::query_as("SELECT held FROM batch WHERE account_no = $1 AND id = $2 AND state = 0 FOR UPDATE")
+                .bind(account.as_i64())
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if let Some((held,)) = held {
+            discard(tx, account.as_i64(), *id, held).await?;
+        }
+    }
     Ok(())
 }
 

@@ -203,6 +203,18 @@ fn write_intake(
         tx.prepare_cached("UPDATE batch SET state = 1 WHERE account_no = ?1 AND id = ?2")?
             .execute(params![account.as_i64(), id.as_bytes()])?;
     }
+    for (account, id) in &plan.discarded {
+        let held: Option<i64> = tx
+            .query_row(
+                "SELECT held FROM batch WHERE account_no = ?1 AND id = ?2 AND state = 0",
+                params![account.as_i64(), id.as_bytes()],
+                |r| r.get(0),
+            )
+            .optional()?;
+        if let Some(held) = held {
+            discard(tx, account.as_i64(), *id, held)?;
+        }
+    }
     Ok(())
 }
 

@@ -12,5 +12,6 @@ pub mod config;
 pub mod jobs;
 pub mod links;
 pub mod pipeline;
+pub mod routing;
 pub mod simulator;
 pub mod telemetry;

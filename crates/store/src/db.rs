@@ -122,6 +122,14 @@ macro_rules! write_db {
     };
 }
 
+/// Within `write_db!`, and first: counts a change of connections, routes and what belongs to them. On PostgreSQL the row's lock also makes
+/// such changes wait for one another, so that numbers and limits are counted right.
+macro_rules! routing_changed {
+    ($tx:ident) => {
+        sqlx::query("UPDATE routing_version SET version = version + 1").execute(&mut *$tx).await?
+    };
+}
+
 /// A text put together from parts of ours alone (column lists); values are always bound.
 pub(crate) fn built(text: String) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(text)

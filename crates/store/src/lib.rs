@@ -9,17 +9,21 @@ mod db;
 pub mod account;
 pub mod api_key;
 pub mod batch;
+pub mod carrier_rate;
 pub mod checkpoint;
 pub mod connection;
 pub mod hot;
 pub mod ledger;
 pub mod message;
+pub mod number_range;
 pub mod platform;
 pub mod rate;
+pub mod route;
 pub mod session;
 pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod throughput;
 pub mod user;
 
 pub use db::{Db, DbKind, Sqlite, StoreError};

@@ -1,6 +1,6 @@
 //! One `[[connection]]`. Meanings and defaults are listed at the foot of `config.default.toml`; a test holds the two together.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 /// One configured instance of a provider.
@@ -108,6 +108,48 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<SecretString, D:
 }
 
 impl Connection {
+    /// What types cannot say: the setting, and the rule it breaks.
+    pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
+        let name = self.name.as_bytes();
+        let rules = [
+            (
+                "name",
+                (1..=40).contains(&name.len()) && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)),
+                "`name` is 1 to 40 of a-z, 0-9, - _ .",
+            ),
+            ("host", self.kind != Kind::Smpp || !self.host.is_empty(), "`host` is needed"),
+            ("host", self.host.len() <= 255, "`host` is at most 255 characters"),
+            ("port", self.port > 0, "`port` is 1 to 65535"),
+            ("system_id", self.kind != Kind::Smpp || !self.system_id.is_empty(), "`system_id` is needed"),
+            (
+                "system_id",
+                self.system_id.len() <= 15 && self.system_id.is_ascii(),
+                "`system_id` is at most 15 ASCII characters (SMPP 3.4 §5.2.1)",
+            ),
+            ("password", self.password.expose_secret().len() <= 64, "`password` is at most 64 characters"),
+            (
+                "system_type",
+                self.system_type.len() <= 12 && self.system_type.is_ascii(),
+                "`system_type` is at most 12 ASCII characters (SMPP 3.4 §5.2.3)",
+            ),
+            ("window", (1..=10_000).contains(&self.window), "`window` is 1 to 10000"),
+            ("in_doubt", self.in_doubt == 0 || self.in_doubt >= self.window, "`in_doubt` is 0 or at least `window`"),
+            ("binds", (1..=64).contains(&self.binds), "`binds` is 1 to 64"),
+            ("source_ton", (-1..=7).contains(&self.source_ton), "`source_ton` is -1 to 7"),
+            ("source_npi", (-1..=18).contains(&self.source_npi), "`source_npi` is -1 to 18"),
+            ("dest_ton", self.dest_ton <= 7, "`dest_ton` is 0 to 7"),
+            ("dest_npi", self.dest_npi <= 18, "`dest_npi` is 0 to 18"),
+            ("enquire_link_s", (1..=600).contains(&self.enquire_link_s), "`enquire_link_s` is 1 to 600"),
+            (
+                "response_timeout_ms",
+                (100..=600_000).contains(&self.response_timeout_ms),
+                "`response_timeout_ms` is 100 to 600000",
+            ),
+            ("attempts_max", self.attempts_max >= 1, "`attempts_max` is at least 1"),
+        ];
+        rules.into_iter().filter(|(_, fine, _)| !fine).map(|(setting, _, rule)| (setting, rule)).collect()
+    }
+
     /// The most submits of all sessions that may be unanswered, or answered and not yet durable: the setting, or four windows of each.
     pub fn in_doubt(&self) -> u32 {
         if self.in_doubt == 0 { self.window.saturating_mul(4).saturating_mul(self.binds) } else { self.in_doubt }

@@ -7,7 +7,7 @@ use carillon_domain::money::Money;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::connection::{Connection, Kind};
+use super::connection::Connection;
 
 /// Settings in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -166,38 +166,7 @@ pub(super) fn check(c: &Config) -> Vec<String> {
     let mut mistakes: Vec<String> =
         rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| rule.to_owned()).collect();
     for k in &c.connections {
-        let rules = [
-            (
-                (1..=40).contains(&k.name.len())
-                    && k.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
-                "`name` is 1 to 40 of a-z, 0-9, - _ .",
-            ),
-            (k.kind != Kind::Smpp || !k.host.is_empty(), "`host` is needed"),
-            (k.kind != Kind::Smpp || !k.system_id.is_empty(), "`system_id` is needed"),
-            (
-                k.system_id.len() <= 15 && k.system_id.is_ascii(),
-                "`system_id` is at most 15 ASCII characters (SMPP 3.4 §5.2.1)",
-            ),
-            (k.password.expose_secret().len() <= 64, "`password` is at most 64 characters"),
-            (
-                k.system_type.len() <= 12 && k.system_type.is_ascii(),
-                "`system_type` is at most 12 ASCII characters (SMPP 3.4 §5.2.3)",
-            ),
-            ((1..=10_000).contains(&k.window), "`window` is 1 to 10000"),
-            (k.in_doubt == 0 || k.in_doubt >= k.window, "`in_doubt` is 0 or at least `window`"),
-            ((1..=64).contains(&k.binds), "`binds` is 1 to 64"),
-            (
-                (-1..=7).contains(&k.source_ton) && (-1..=18).contains(&k.source_npi),
-                "`source_ton` is -1 to 7, `source_npi` -1 to 18",
-            ),
-            (k.dest_ton <= 7 && k.dest_npi <= 18, "`dest_ton` is 0 to 7, `dest_npi` 0 to 18"),
-            ((1..=600).contains(&k.enquire_link_s), "`enquire_link_s` is 1 to 600"),
-            ((100..=600_000).contains(&k.response_timeout_ms), "`response_timeout_ms` is 100 to 600000"),
-            (k.attempts_max >= 1, "`attempts_max` is at least 1"),
-        ];
-        mistakes.extend(
-            rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| format!("connection `{}`: {rule}", k.name)),
-        );
+        mistakes.extend(k.mistakes().into_iter().map(|(_, rule)| format!("connection `{}`: {rule}", k.name)));
     }
     mistakes
 }

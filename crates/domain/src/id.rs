@@ -179,6 +179,8 @@ ids! {
     EntryId = "ent";
     /// A row of the event outbox.
     EventId = "evt";
+    /// A webhook endpoint.
+    EndpointId = "whe";
     /// One configured instance of a provider.
     ConnectionId = "con";
     /// A rule that picks connections.

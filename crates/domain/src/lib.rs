@@ -3,6 +3,7 @@
 pub mod account;
 pub mod encoding;
 pub mod error_code;
+pub mod event;
 pub mod id;
 pub mod message;
 pub mod money;

@@ -27,6 +27,8 @@ macro_rules! numbered {
     };
 }
 
+pub(crate) use numbered;
+
 numbered! {
     /// Where a message stands (DESIGN §4).
     State: i16 {

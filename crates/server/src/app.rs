@@ -22,6 +22,7 @@ use crate::access::vault::Vault;
 use crate::clock::Clock;
 use crate::config::{Config, UnknownPolicy};
 use crate::links::{self, Links, PhoneTag};
+use crate::notify::Notifier;
 use crate::pipeline::dispatch::Tried;
 use crate::pipeline::prepare::References;
 use crate::pipeline::{ConnectionInfo, Pipeline, PipelineConfig, Running};
@@ -56,6 +57,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     /// What becomes of messages.
     pub pipeline: Pipeline,
+    /// Tells others what happened.
+    pub notify: Notifier,
     /// Ties the parts of long messages together.
     pub references: References,
     engine: Mutex<Option<Engine>>,
@@ -91,7 +94,7 @@ impl App {
     pub async fn new(config: Config, clock: Clock, db: Db) -> Result<App, StoreError> {
         let secrets = Secrets::load(&db).await?;
         let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
-        let (pipeline, engine) = start_engine(&config, &clock, &db, &secrets).await?;
+        let (pipeline, notify, engine) = start_engine(&config, &clock, &db, &secrets).await?;
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         Ok(App(Arc::new(Inner {
@@ -106,6 +109,7 @@ impl App {
             metrics: telemetry::prometheus(),
             shutdown: CancellationToken::new(),
             pipeline,
+            notify,
             references: References::new(rand::random),
             engine: Mutex::new(Some(engine)),
         })))
@@ -129,7 +133,7 @@ async fn start_engine(
     clock: &Clock,
     db: &Db,
     secrets: &Secrets,
-) -> Result<(Pipeline, Engine), StoreError> {
+) -> Result<(Pipeline, Notifier, Engine), StoreError> {
     let mut connections = Vec::with_capacity(config.connections.len());
     for (index, c) in config.connections.iter().enumerate() {
         let tried = Tried {
@@ -153,12 +157,14 @@ async fn start_engine(
     let prices = load_prices(config, db).await?;
     let (pipeline, running) =
         Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
+    // Before anything is settled.
+    let notify = Notifier::open(db, pipeline.clone()).await?;
     let key = secrets.phone_key;
     let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
     let links = links::start(&config.connections, &config.sandbox, &pipeline, clock, tag)
         .await
         .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-    Ok((pipeline, Engine { running, links }))
+    Ok((pipeline, notify, Engine { running, links }))
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {

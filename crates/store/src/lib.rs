@@ -12,6 +12,7 @@ pub mod batch;
 pub mod carrier_rate;
 pub mod checkpoint;
 pub mod connection;
+pub mod event;
 pub mod hot;
 pub mod ledger;
 pub mod message;
@@ -25,5 +26,6 @@ pub mod sweep;
 pub mod testing;
 pub mod throughput;
 pub mod user;
+pub mod webhook;
 
 pub use db::{Db, DbKind, Sqlite, StoreError};

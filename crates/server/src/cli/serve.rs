@@ -18,6 +18,7 @@ use crate::app::{App, load_prices};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::jobs;
+use crate::notify;
 use crate::telemetry;
 
 /// Flags of `serve`.
@@ -57,6 +58,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     announce(&app, address, fresh.as_deref());
     keep_metrics_small(&app);
     jobs::start(&app);
+    notify::start(&app);
     follow_prices(&app);
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));

@@ -60,11 +60,12 @@ impl Pipeline {
     pub(super) fn after_settle(&self, items: &[SettleItem], thens: Vec<Then>, results: Vec<Settled>) {
         let mut memory = self.0.memory.lock();
         let mut counts = writer::Counts::default();
-        let (mut hungry, mut due) = (false, None::<i64>);
+        let (mut hungry, mut told, mut due) = (false, false, None::<i64>);
         let mut acknowledge = Vec::new();
         let mut touched = vec![0i64; self.0.lines.len()];
         for ((item, then), result) in items.iter().zip(thens).zip(results) {
             counts.add(item, &result);
+            told |= result.told;
             due = writer::due_of(item, self.0.clock.now_ms()).into_iter().chain(due).min();
             if memory.has_waiters() {
                 let last = matches!(item, SettleItem::End { unknown_too: true, .. });
@@ -107,6 +108,9 @@ impl Pipeline {
         }
         if hungry {
             self.0.hungry.notify_one();
+        }
+        if told {
+            self.0.told.notify_one();
         }
         counts.publish();
     }

@@ -27,6 +27,7 @@ use carillon_domain::id::AccountNo;
 use carillon_domain::message::Lane;
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
+use carillon_store::event::Watched;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
 use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Verdict};
@@ -127,6 +128,9 @@ struct Shared {
     inbox: writer::Inbox,
     lines: Vec<Line>,
     hungry: Notify,
+    /// The outbox has something to tell.
+    told: Notify,
+    watched: Watched,
     due: Mutex<feed::DueCursor>,
     weights: RwLock<FxHashMap<AccountNo, u32>>,
     prices: RwLock<Arc<PriceBook>>,
@@ -203,6 +207,8 @@ impl Pipeline {
             inbox: writer::Inbox::default(),
             lines,
             hungry: Notify::new(),
+            told: Notify::new(),
+            watched: hot.watched(),
             due: Mutex::default(),
             weights: RwLock::new(tiers.into_iter().map(|(no, tier)| (no, tier.weight())).collect()),
             prices: RwLock::new(Arc::new(prices)),
@@ -257,6 +263,16 @@ impl Pipeline {
     /// Changes an account's share from its next message on.
     pub fn set_tier(&self, account: AccountNo, tier: Tier) {
         self.0.weights.write().insert(account, tier.weight());
+    }
+
+    /// Whose transitions are recorded besides those of messages that ask for it themselves.
+    pub fn watched(&self) -> &Watched {
+        &self.0.watched
+    }
+
+    /// Woken when a commit left something in the outbox; whoever else puts something there wakes it, too. For its one consumer.
+    pub fn told(&self) -> &Notify {
+        &self.0.told
     }
 
     /// Whether any connection can take messages.

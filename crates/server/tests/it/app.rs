@@ -7,6 +7,7 @@ use carillon::api;
 use carillon::app::App;
 use carillon::clock::Clock;
 use carillon::config::{self, Config};
+use carillon::notify;
 use carillon_domain::account::Settings;
 use carillon_domain::money::Money;
 use carillon_domain::permission::{Scope, Scopes};
@@ -78,6 +79,7 @@ impl TestApp {
         let app = App::open(config, Clock::manual(NOON)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        notify::start(&app);
         tokio::spawn(api::serve(app.clone(), listener));
         TestApp { app, url, client: reqwest::Client::new(), _folder: folder }
     }

@@ -197,4 +197,6 @@ pub struct Settled {
     pub released: Money,
     /// Whether the receipt waits for its message.
     pub parked: bool,
+    /// Whether the outbox has something to tell because of it.
+    pub told: bool,
 }

@@ -26,6 +26,7 @@ use carillon_domain::message::{Category, Flags, Lane, Parts, State};
 use carillon_domain::money::Money;
 
 use crate::StoreError;
+use crate::event::Watched;
 
 pub use items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled, SpanKey};
 
@@ -300,6 +301,14 @@ impl Hot {
         })
     }
 
+    /// Whose transitions it records besides those of messages that ask for it themselves; may be changed at any time.
+    pub fn watched(&self) -> Watched {
+        match self {
+            Hot::Sqlite(w) => w.watched.clone(),
+            Hot::Postgres(w) => w.watched.clone(),
+        }
+    }
+
     /// Stores messages, takes holds and records keys for all requests of the moment, in one transaction; a verdict for each, in order.
     /// An error means nothing was changed. Call it off the async threads (it may block on SQLite).
     pub async fn commit_intake(&mut self, requests: &[IntakeRequest], now: i64) -> Result<Vec<Verdict>, StoreError> {
@@ -452,5 +461,10 @@ pub(crate) fn oldest_of(batch: uuid::Uuid) -> uuid::Uuid {
 }
 
 pub(crate) fn event_id(ids: &mut IdSource, now: i64, account: AccountNo) -> EventId {
-    EventId::new(ids.millis(now), ids.take(1), account)
+    event_ids(ids, now, account, 1)
+}
+
+/// The first of so many consecutive ids.
+pub(crate) fn event_ids(ids: &mut IdSource, now: i64, account: AccountNo, count: usize) -> EventId {
+    EventId::new(ids.millis(now), ids.take(count as u32), account)
 }

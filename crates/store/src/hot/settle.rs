@@ -1,13 +1,17 @@
 //! What settle decides, given what it read: pure, and the same for both databases.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use carillon_domain::error_code::ErrorCode;
+use carillon_domain::event::EventKind;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Event, Flags, PartState, Parts, Progress, State};
 use carillon_domain::money::Money;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
+
+use crate::event::{Transition, Watched, WatchedStates};
 
 use super::items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
 use super::matching::{find_ref, find_unknown, receipt_since};
@@ -143,8 +147,9 @@ pub(crate) struct Plan<'a> {
     /// Captured and released, per account in order.
     pub(crate) money: BTreeMap<AccountNo, (Money, Money)>,
     pub(crate) batches: BTreeMap<(AccountNo, Uuid), BatchDelta>,
-    /// Message id and new state, per account with a subscriber.
-    pub(crate) events: BTreeMap<AccountNo, Vec<u8>>,
+    watched: Arc<WatchedStates>,
+    /// Transitions somebody wants to be told of, per account.
+    pub(crate) events: BTreeMap<AccountNo, Vec<Transition>>,
 }
 
 /// What a settle commit needs to read, from its items alone.
@@ -228,8 +233,14 @@ fn receipts(items: &[SettleItem]) -> impl Iterator<Item = (RefKey<'_>, Option<i6
 }
 
 /// Decides all items: outcomes before receipts, otherwise in order. Answers also with the rows as they are now.
-pub(crate) fn plan<'a>(items: &'a [SettleItem], mut read: Read<'a>, now: i64) -> (Plan<'a>, FxHashMap<MessageId, Row>) {
-    let mut plan = Plan { settled: vec![Settled::default(); items.len()], ..Plan::default() };
+pub(crate) fn plan<'a>(
+    items: &'a [SettleItem],
+    mut read: Read<'a>,
+    watched: &Watched,
+    now: i64,
+) -> (Plan<'a>, FxHashMap<MessageId, Row>) {
+    let mut plan =
+        Plan { settled: vec![Settled::default(); items.len()], watched: watched.states(), ..Plan::default() };
     for (i, item) in items.iter().enumerate() {
         if !matches!(item, SettleItem::Receipt(_)) {
             plan.settled[i] = plan.item(item, &mut read, now);
@@ -443,6 +454,7 @@ impl<'a> Plan<'a> {
         let before = row.progress.state;
         let effect = row.progress.apply(event);
         let after = row.progress.state;
+        let mut told = false;
         if effect.changed {
             row.dirty = true;
             if after == State::Sent
@@ -461,10 +473,12 @@ impl<'a> Plan<'a> {
                 money.0 += effect.capture;
                 money.1 += effect.release;
             }
-            if before != after && row.progress.flags.has(Flags::EVENTS) {
-                let transitions = self.events.entry(id.account()).or_default();
-                transitions.extend_from_slice(id.0.as_bytes());
-                transitions.push(after as u8);
+            if before != after && EventKind::of_state(after).is_some() {
+                let own = row.progress.flags.has(Flags::EVENTS);
+                told = own || self.watched.get(&id.account()).is_some_and(|states| states.has(after));
+                if told {
+                    self.events.entry(id.account()).or_default().push(Transition { message: id, state: after, own });
+                }
             }
         }
         // A due row is kept exactly as long as the message waits.
@@ -482,6 +496,7 @@ impl<'a> Plan<'a> {
             captured: effect.capture,
             released: effect.release,
             parked: false,
+            told,
         }
     }
 
@@ -557,6 +572,7 @@ fn both(first: Settled, then: Settled) -> Settled {
         changed: first.changed || then.changed,
         captured: first.captured + then.captured,
         released: first.released + then.released,
+        told: first.told || then.told,
         ..then
     }
 }

@@ -17,7 +17,7 @@ const RETRY_AT: i64 = 9_000_000_000_000;
 
 /// One thing that happens to the message of a row; ids of the carrier belong to the row.
 #[derive(Clone, Copy, Debug)]
-enum Do {
+pub(crate) enum Do {
     /// Attempt, part, carrier's id; receipts are to come.
     Yes(u8, u8, &'static str),
     /// Attempt, part; no receipts will come.
@@ -58,7 +58,7 @@ pub(crate) fn receipt(carrier_id: String, tag: Option<i64>, kind: ReceiptKind, a
     Receipt { connection: CONNECTION, carrier_id, phone_tag: tag, sender: None, kind, carrier_error: None, at }
 }
 
-fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
+pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
     let out = |attempt, part, result| outcome(id, row, attempt, part, now, result);
     let own = |carrier_id| format!("{row}/{carrier_id}");
     let report = |carrier_id, tag, kind| SettleItem::Receipt(receipt(own(carrier_id), tag, kind, now));
@@ -322,7 +322,7 @@ async fn events_are_of_messages_that_ask_for_them() {
             .numbers("SELECT account_no, CAST(LENGTH(transitions) AS BIGINT) FROM event ORDER BY account_no, id")
             .await;
         let (a, b) = (Some(i64::from(a.0)), Some(i64::from(b.0)));
-        assert_eq!(lengths, [[a, Some(17)], [a, Some(17)], [b, Some(17)]]);
+        assert_eq!(lengths, [[a, Some(18)], [a, Some(18)], [b, Some(18)]]);
     })
     .await;
 }

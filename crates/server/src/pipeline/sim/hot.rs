@@ -1,5 +1,6 @@
 //! The store's hot path with a switch for trouble: what tests run the writer on.
 
+use carillon_store::event::Watched;
 use carillon_store::hot::{self, IntakeRequest, SettleItem, Settled, SpanKey, Verdict};
 use carillon_store::{Db, StoreError};
 
@@ -35,6 +36,10 @@ fn die() -> ! {
 impl Hot {
     pub(in crate::pipeline) async fn open(db: &Db, random_start: u64) -> Result<Hot, StoreError> {
         Ok(Hot { hot: hot::Hot::open(db, random_start).await?, trouble: None, aloud: false })
+    }
+
+    pub(in crate::pipeline) fn watched(&self) -> Watched {
+        self.hot.watched()
     }
 
     fn before(&mut self, several: bool) -> Result<(), StoreError> {

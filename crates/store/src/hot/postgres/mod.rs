@@ -20,6 +20,7 @@ use super::{
     seal_text,
 };
 use crate::StoreError;
+use crate::event::Watched;
 
 pub(crate) use read::Reader;
 
@@ -29,6 +30,7 @@ pub struct Writer {
     /// `None` until it is needed, and after it was lost.
     connection: Option<PgConnection>,
     ids: IdSource,
+    pub(super) watched: Watched,
 }
 
 type Conn<'a> = &'a mut PgConnection;
@@ -58,7 +60,7 @@ impl Writer {
             ("plan_cache_mode", "force_generic_plan"),
         ];
         let options = Arc::new(pool.connect_options().as_ref().clone().options(plans));
-        let mut writer = Writer { options, connection: None, ids };
+        let mut writer = Writer { options, connection: None, ids, watched: Watched::default() };
         writer.connected().await?;
         Ok(writer)
     }
@@ -89,7 +91,7 @@ impl Writer {
     ) -> Result<Vec<Settled>, StoreError> {
         self.connected().await?;
         let connection = self.connection.as_mut().expect("just connected");
-        let done = settle_tx(connection, items, spans_done, &mut self.ids, now).await;
+        let done = settle_tx(connection, items, spans_done, &mut self.ids, &self.watched, now).await;
         self.resolve(done).await
     }
 
@@ -210,10 +212,11 @@ async fn settle_tx(
     items: &[SettleItem],
     spans_done: &[SpanKey],
     ids: &mut IdSource,
+    watched: &Watched,
     now: i64,
 ) -> Result<Vec<Settled>, Failed<Vec<Settled>>> {
     let mut tx = connection.begin().await?;
-    let (settled, transaction) = settle::run(&mut tx, items, spans_done, ids, now).await?;
+    let (settled, transaction) = settle::run(&mut tx, items, spans_done, ids, watched, now).await?;
     commit(tx, transaction, settled).await
 }
 

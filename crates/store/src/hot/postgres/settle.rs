@@ -10,10 +10,11 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::event::{Transition, Watched};
 use crate::hot::settle::{
     self, CarrierRef, OpenUnknown, Parked, Plan, Read, RefKey, Row, Wanted, part_bytes, parts_of,
 };
-use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id};
+use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id, event_ids};
 
 /// One column of a list as an array.
 fn column<'t, T, C>(rows: &'t [T], of: impl Fn(&'t T) -> C) -> Vec<C> {
@@ -26,10 +27,11 @@ pub(super) async fn run(
     items: &[SettleItem],
     spans_done: &[SpanKey],
     ids: &mut IdSource,
+    watched: &Watched,
     now: i64,
 ) -> Result<(Vec<Settled>, Option<String>), StoreError> {
     let (read, transaction) = read(&mut *tx, items).await?;
-    let (plan, rows) = settle::plan(items, read, now);
+    let (plan, rows) = settle::plan(items, read, watched, now);
     write(&mut *tx, &plan, &rows).await?;
     write_events(&mut *tx, &plan, ids, now).await?;
     if !spans_done.is_empty() {
@@ -382,13 +384,15 @@ async fn on_attempt(tx: &mut PgConnection, sql: &'static str, a: &Attempted) -> 
 /// The outbox and the parking.
 async fn write_events(tx: &mut PgConnection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) -> Result<(), StoreError> {
     for (account, transitions) in &plan.events {
-        sqlx::query("INSERT INTO event (account_no, id, transitions, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(account.as_i64())
-            .bind(event_id(ids, now, *account).0)
-            .bind(transitions)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO event (account_no, id, kind, transitions, taken, created_at) VALUES ($1, $2, 0, $3, 0, $4)",
+        )
+        .bind(account.as_i64())
+        .bind(event_ids(ids, now, *account, transitions.len()).0)
+        .bind(Transition::bytes(transitions))
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
     }
     for r in &plan.parked_new {
         let (kind, error) = match r.kind {

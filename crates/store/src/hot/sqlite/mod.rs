@@ -17,6 +17,7 @@ use super::{
     IdSource, IntakeRequest, NewMessage, SettleItem, Settled, SpanKey, Verdict, day_of, oldest_of, seal_phone,
     seal_text,
 };
+use crate::event::Watched;
 use crate::{Sqlite, StoreError};
 
 pub(crate) use read::Reader;
@@ -26,6 +27,7 @@ pub struct Writer {
     connection: Connection,
     gate: Arc<tokio::sync::Mutex<()>>,
     ids: IdSource,
+    pub(super) watched: Watched,
 }
 
 fn open(path: &Path, write: bool) -> Result<Connection, StoreError> {
@@ -50,7 +52,7 @@ fn message_id(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<MessageId> {
 
 impl Writer {
     pub(super) fn open(file: &Sqlite, ids: IdSource) -> Result<Writer, StoreError> {
-        Ok(Writer { connection: open(&file.path, true)?, gate: file.gate.clone(), ids })
+        Ok(Writer { connection: open(&file.path, true)?, gate: file.gate.clone(), ids, watched: Watched::default() })
     }
 
     pub(super) async fn commit(
@@ -65,7 +67,7 @@ impl Writer {
         let settled = if items.is_empty() && spans_done.is_empty() {
             Vec::new()
         } else {
-            settle::run(&tx, items, spans_done, &mut self.ids, now)?
+            settle::run(&tx, items, spans_done, &mut self.ids, &self.watched, now)?
         };
         let verdicts = if requests.is_empty() {
             Vec::new()

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::{insert_due, message_id, uuid_of};
 use crate::StoreError;
+use crate::event::{Transition, Watched};
 use crate::hot::settle::{self, CarrierRef, OpenUnknown, Parked, Plan, Read, Row, part_bytes, parts_of};
-use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id};
+use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id, event_ids};
 
 /// All of it, in the transaction the caller opened and commits.
 pub(super) fn run(
@@ -19,9 +20,10 @@ pub(super) fn run(
     items: &[SettleItem],
     spans_done: &[SpanKey],
     ids: &mut IdSource,
+    watched: &Watched,
     now: i64,
 ) -> Result<Vec<Settled>, StoreError> {
-    let (plan, rows) = settle::plan(items, read(tx, items)?, now);
+    let (plan, rows) = settle::plan(items, read(tx, items)?, watched, now);
     write(tx, &plan, &rows)?;
     write_events(tx, &plan, ids, now)?;
     for span in spans_done {
@@ -256,8 +258,11 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
 /// The outbox and the parking.
 fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) -> Result<(), StoreError> {
     for (account, transitions) in &plan.events {
-        tx.prepare_cached("INSERT INTO event (account_no, id, transitions, created_at) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![account.as_i64(), event_id(ids, now, *account).0.as_bytes(), transitions, now])?;
+        let first = event_ids(ids, now, *account, transitions.len());
+        tx.prepare_cached(
+            "INSERT INTO event (account_no, id, kind, transitions, taken, created_at) VALUES (?1, ?2, 0, ?3, 0, ?4)",
+        )?
+        .execute(params![account.as_i64(), first.0.as_bytes(), Transition::bytes(transitions), now])?;
     }
     for r in &plan.parked_new {
         let (kind, error) = match r.kind {

@@ -15,6 +15,7 @@ macro_rules! queued_columns {
 mod intake;
 mod items;
 mod matching;
+mod parts;
 mod postgres;
 mod settle;
 mod sqlite;

@@ -83,6 +83,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::Undeliverable, "undeliverable", Retried::ByCarrier, "Not delivered",
         "The carrier could not deliver the message and did not say why.",
         "Send once more; if it fails again, check the number with the recipient."),
+    entry(ErrorCode::NotMobile, "not_mobile", Retried::No, "Not a mobile number",
+        "The number belongs to a landline or to a line that takes no text messages.",
+        "Ask the recipient for a mobile number."),
     entry(ErrorCode::BlockedByCarrier, "blocked_by_carrier", Retried::OtherConnection, "Blocked by the carrier",
         "The carrier does not carry messages to this number from you: barred, unpaid, on a do-not-disturb list or not allowed for your service.",
         "Ask your operator which rules the carrier applies in this country."),
@@ -101,6 +104,12 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::MessageTooLong, "message_too_long", Retried::No, "Message too long",
         "The carrier does not take a message or part of this length.",
         "Shorten the text."),
+    entry(ErrorCode::TemplateUnknown, "template_unknown", Retried::OtherConnection, "No registered template",
+        "The country takes registered texts only, and this text fits none of the templates set up for the connection.",
+        "Write the text exactly as registered, or have it registered and ask your operator to add the template."),
+    entry(ErrorCode::Unsupported, "unsupported", Retried::OtherConnection, "Not supported by the carrier",
+        "The carrier cannot carry a message of this kind: flash, binary, or with media.",
+        "Send it as plain text, or ask your operator for a route that carries this kind."),
     entry(ErrorCode::CarrierRejected, "carrier_rejected", Retried::No, "Rejected by the carrier",
         "The carrier refused or deleted the message and gave no reason that we know.",
         "Look at the carrier's own code in the message's history; ask your operator."),
@@ -119,6 +128,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::NoRoute, "no_route", Retried::No, "No route",
         "No connection is set up for this destination.",
         "Ask your operator to open the country or operator; nothing was charged."),
+    entry(ErrorCode::CarrierAccount, "carrier_account", Retried::OtherConnection, "Carrier account not in order",
+        "The connection's account at the carrier has no credit left, is suspended, or is not enabled for this service.",
+        "The operator must put the account at the carrier in order; nothing was charged."),
     entry(ErrorCode::Expired, "expired", Retried::UntilExpiry, "Expired",
         "The validity period ended before the message was delivered.",
         "Send again if it is still of use, or allow a longer validity period."),
@@ -249,7 +261,11 @@ pub(super) const fn provoked_by(code: ErrorCode) -> Option<Sandbox> {
         ErrorCode::OutcomeUnknown | ErrorCode::OtpOutcomeUnknown => Some(Sandbox::NoAnswer),
         ErrorCode::ReceiptUnknown => receipt("UNKNOWN", "000"),
         ErrorCode::PartiallyDelivered => Some(Sandbox::Partial { stat: "UNDELIV", err: "027" }),
-        ErrorCode::CarrierCredentials
+        ErrorCode::NotMobile
+        | ErrorCode::TemplateUnknown
+        | ErrorCode::Unsupported
+        | ErrorCode::CarrierCredentials
+        | ErrorCode::CarrierAccount
         | ErrorCode::NoRoute
         | ErrorCode::Canceled
         | ErrorCode::AccountSuspended

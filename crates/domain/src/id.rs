@@ -177,6 +177,10 @@ ids! {
     BatchId = "bat";
     /// A movement of money from outside or by hand.
     EntryId = "ent";
+    /// A sender that an account asked for.
+    SenderId = "snd";
+    /// A picture, video or card to be sent.
+    MediaId = "med";
     /// A row of the event outbox.
     EventId = "evt";
     /// A webhook endpoint.

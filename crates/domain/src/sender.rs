@@ -1,5 +1,7 @@
 //! What a message is from: an alphanumeric name, a short code or a long code, told apart by how it is written, with the
-//! SMPP type of number that goes with each. Whether an account may use a sender is decided elsewhere.
+//! SMPP type of number that goes with each. Whether an account may use a sender is decided in `policy`.
+
+pub mod policy;
 
 use std::fmt;
 use std::str::FromStr;
@@ -95,6 +97,15 @@ impl Sender {
 }
 
 impl SenderKind {
+    /// Its name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alphanumeric => "alphanumeric",
+            Self::ShortCode => "short_code",
+            Self::LongCode => "long_code",
+        }
+    }
+
     /// SMPP type of number (SMPP 3.4 §5.2.5). Carriers differ over short codes (3 or 0): a connection may override it.
     pub const fn ton(self) -> u8 {
         match self {

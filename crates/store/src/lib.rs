@@ -20,6 +20,7 @@ pub mod number_range;
 pub mod platform;
 pub mod rate;
 pub mod route;
+pub mod sender;
 pub mod session;
 pub mod sweep;
 #[cfg(feature = "testing")]

@@ -5,13 +5,16 @@
 use std::future::Future;
 
 use carillon_domain::account::{Settings, Status, Tier};
-use carillon_domain::id::{AccountId, AccountNo, ApiKeyId, EntryId, SessionId, UserId};
+use carillon_domain::id::{AccountId, AccountNo, ApiKeyId, EntryId, SenderId, SessionId, UserId};
 use carillon_domain::money::Money;
 use carillon_domain::permission::{Role, Scopes};
+use carillon_domain::phone::Country;
+use carillon_domain::sender::policy::{CountryRule, SenderSet, Standing};
 use carillon_store::account::{self, Account, NewAccount, NewOwner, StartingCredit};
 use carillon_store::api_key::{self, ApiKey};
 use carillon_store::ledger::{self, Balance, Entry, EntryError, EntryKind};
 use carillon_store::rate::{self, Rate};
+use carillon_store::sender::{self, Sender};
 use carillon_store::session::{self, Rotation, Session};
 use carillon_store::testing::TestPostgres;
 use carillon_store::{Db, StoreError, platform, user};
@@ -350,6 +353,77 @@ async fn a_secret_is_made_once() {
     on_both(async |db| {
         assert_eq!(platform::get_or_set(&db, "s", b"one").await.unwrap(), b"one");
         assert_eq!(platform::get_or_set(&db, "s", b"two").await.unwrap(), b"one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn senders_and_the_rules_of_countries() {
+    on_both(async |db| {
+        let (a, b) = (opened(&db, 0).await.no, opened(&db, 0).await.no);
+        let countries = |list: &[&str]| list.iter().filter_map(|c| Country::parse(c)).collect::<Vec<_>>();
+        let new = |counter, text: &str, list: &[&str]| Sender {
+            id: SenderId::new(1_000, counter, a),
+            sender: text.parse().unwrap(),
+            countries: countries(list),
+            use_case: "x".into(),
+            status: sender::Status::Pending,
+            reason: None,
+            default: false,
+            created_at: 1_000,
+            decided_at: None,
+        };
+        let (shop, laden, kiosk) = (new(1, "Shop", &[]), new(2, "Laden", &["AT", "DE"]), new(3, "Kiosk", &["DE"]));
+        for s in [&shop, &laden, &kiosk] {
+            sender::create(&db, a, s).await.unwrap();
+        }
+        let twice = sender::create(&db, a, &new(4, "Shop", &[])).await.unwrap_err();
+        assert!(matches!(twice, StoreError::Taken(_)), "{twice}");
+        assert_eq!(sender::approved(&db, a).await.unwrap(), SenderSet::default());
+
+        let done = sender::decide(&db, a, shop.id, sender::Status::Approved, None, None, 2_000).await.unwrap();
+        assert_eq!((done.status, done.countries.len(), done.decided_at), (sender::Status::Approved, 0, Some(2_000)));
+        for id in [laden.id, kiosk.id] {
+            let list = countries(&["DE"]);
+            sender::decide(&db, a, id, sender::Status::Approved, None, Some(&list), 2_000).await.unwrap();
+        }
+        let foreign = sender::decide(&db, b, shop.id, sender::Status::Approved, None, None, 1).await.unwrap_err();
+        assert!(matches!(foreign, StoreError::NotFound));
+
+        let defaults = async || {
+            let all = sender::list(&db, a, None, 10).await.unwrap();
+            all.iter().filter(|s| s.default).map(|s| s.sender.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        for id in [shop.id, laden.id, kiosk.id] {
+            sender::set_default(&db, a, id, true).await.unwrap();
+        }
+        assert_eq!(defaults().await, ["Kiosk", "Shop"]);
+        let out = sender::decide(&db, a, kiosk.id, sender::Status::Rejected, Some("no"), None, 3_000).await.unwrap();
+        assert_eq!((out.default, out.reason.as_deref()), (false, Some("no")));
+        assert_eq!(sender::approved(&db, a).await.unwrap().find("Laden").unwrap().countries, countries(&["DE"]));
+        let seen = async |status, after| {
+            let rows = sender::of_all(&db, status, after, 2).await.unwrap();
+            rows.iter().map(|s| s.id).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(None, None).await, [shop.id, laden.id]);
+        assert_eq!(seen(None, Some(laden.id)).await, [kiosk.id]);
+        assert_eq!(seen(Some(sender::Status::Rejected), None).await, [kiosk.id]);
+        sender::delete(&db, a, shop.id).await.unwrap();
+        assert!(matches!(sender::delete(&db, b, laden.id).await.unwrap_err(), StoreError::NotFound));
+
+        let seeded = sender::rules(&db).await.unwrap();
+        let us = seeded.iter().find(|r| r.rule.country.as_str() == "US").unwrap();
+        assert_eq!((us.rule.names, us.rule.numbers), (Standing::Refused, Standing::Registered));
+        let changed = sender::RuleRow {
+            rule: CountryRule { replacement: Some("12345".parse().unwrap()), ..us.rule.clone() },
+            note: "x".into(),
+        };
+        sender::set_rule(&db, &changed).await.unwrap();
+        let now = sender::rules(&db).await.unwrap();
+        let us = now.iter().find(|r| r.rule.country.as_str() == "US").unwrap();
+        assert_eq!((us.rule.clone(), us.note.as_str(), now.len()), (changed.rule, "x", seeded.len()));
+        sender::delete_rule(&db, us.rule.country).await.unwrap();
+        assert!(matches!(sender::delete_rule(&db, us.rule.country).await.unwrap_err(), StoreError::NotFound));
     })
     .await;
 }

@@ -62,6 +62,12 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         map.insert(key, Entry { value, read_at: AtomicU64::new(now.as_millis() as u64) });
     }
 
+    pub(super) fn clear(&self) {
+        let mut map = self.map.write();
+        self.removals.fetch_add(1, Ordering::Release);
+        map.clear();
+    }
+
     pub(super) fn remove(&self, key: &K) {
         let mut map = self.map.write();
         self.removals.fetch_add(1, Ordering::Release);

@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use carillon_domain::account::{Settings, Status};
 use carillon_domain::id::{AccountId, AccountNo, ApiKeyId, SessionId, UserId};
 use carillon_domain::permission::{Role, Scope, Scopes};
+use carillon_domain::sender::policy::{CountryRules, SenderSet};
 use carillon_store::account::{Account, NewAccount, StartingCredit};
 use carillon_store::api_key::ApiKey;
 use carillon_store::session::Session;
-use carillon_store::{Db, StoreError, account, api_key, session, user};
+use carillon_store::{Db, StoreError, account, api_key, sender, session, user};
 
 use crate::api::error::{Code, Problem};
 use crate::app::{App, Ids};
@@ -32,11 +33,28 @@ pub struct Caller {
     /// The account; every query takes it.
     pub account: AccountNo,
     /// The account's standing, tier and settings, as of at most `auth.cache_ms` ago.
-    pub info: Arc<Account>,
+    pub info: Arc<Known>,
     /// What the credential may do.
     pub scopes: Scopes,
     /// Whose hand it is.
     pub actor: Actor,
+}
+
+/// An account as requests need it: its row, and what its messages may be from.
+#[derive(Clone, Debug)]
+pub struct Known {
+    account: Account,
+    /// Its approved senders.
+    pub senders: SenderSet,
+    /// What countries demand of senders; `None` where `from` is free.
+    pub countries: Option<Arc<CountryRules>>,
+}
+
+impl std::ops::Deref for Known {
+    type Target = Account;
+    fn deref(&self) -> &Account {
+        &self.account
+    }
 }
 
 /// Whose hand is asking.
@@ -98,7 +116,8 @@ const TOUCH_EVERY_MS: i64 = 60_000;
 pub struct Access {
     keys: Cache<key::KeyId, Arc<LiveKey>>,
     sessions: Cache<SessionId, Arc<LiveSession>>,
-    accounts: Cache<AccountNo, Arc<Account>>,
+    accounts: Cache<AccountNo, Arc<Known>>,
+    countries: Cache<(), Arc<CountryRules>>,
     /// Failures to sign in with addresses nobody has.
     pub strangers: strangers::Strangers,
     /// Ids never change their number; remembered for good.
@@ -118,6 +137,7 @@ impl Access {
             keys: Cache::new(cache_ms),
             sessions: Cache::new(cache_ms),
             accounts: Cache::new(cache_ms),
+            countries: Cache::new(cache_ms),
             strangers: strangers::Strangers::default(),
             numbers: Cache::new(u64::MAX),
         }
@@ -126,6 +146,12 @@ impl Access {
     /// Forgets an account after a change of its status, tier or settings.
     pub fn forget_account(&self, no: AccountNo) {
         self.accounts.remove(&no);
+    }
+
+    /// Forgets what countries demand of senders, after a change; accounts remember it too.
+    pub fn forget_countries(&self) {
+        self.countries.clear();
+        self.accounts.clear();
     }
 
     /// Forgets a key after its end.
@@ -225,15 +251,30 @@ impl App {
     }
 
     /// The account of that number, from memory if it was read lately.
-    pub async fn account(&self, no: AccountNo) -> Result<Arc<Account>, StoreError> {
+    pub async fn account(&self, no: AccountNo) -> Result<Arc<Known>, StoreError> {
         let at = self.clock.monotonic();
         if let Some(info) = self.access.accounts.get(&no, at) {
             return Ok(info);
         }
         let ticket = self.access.accounts.ticket();
-        let info = Arc::new(account::by_no(&self.db, no).await?);
+        let account = account::by_no(&self.db, no).await?;
+        let senders = sender::approved(&self.db, no).await?;
+        let countries = if self.config.senders.required { Some(self.country_rules().await?) } else { None };
+        let info = Arc::new(Known { account, senders, countries });
         self.access.accounts.put(no, info.clone(), at, ticket);
         Ok(info)
+    }
+
+    async fn country_rules(&self) -> Result<Arc<CountryRules>, StoreError> {
+        let at = self.clock.monotonic();
+        if let Some(rules) = self.access.countries.get(&(), at) {
+            return Ok(rules);
+        }
+        let ticket = self.access.countries.ticket();
+        let rules = sender::rules(&self.db).await?.into_iter().map(|row| row.rule);
+        let rules: Arc<CountryRules> = Arc::new(rules.collect());
+        self.access.countries.put((), rules.clone(), at, ticket);
+        Ok(rules)
     }
 
     /// The number of the account of that id.

@@ -87,6 +87,11 @@ codes! {
     SenderNoLetter = "sender_no_letter", 400, final, "A sender name without a letter", "Add a letter, or write a phone number with +.";
     SenderShortCodeLength = "sender_short_code_length", 400, final, "A short code has 3 to 8 digits", "Check it, or write a phone number with +.";
     SenderLongCode = "sender_long_code", 400, final, "The sender is no phone number", "Write + and 7 to 15 digits with the country code.";
+    SenderNotApproved = "sender_not_approved", 400, final, "The sender is none of the account's approved ones", "Request it with POST /v1/senders, or name an approved one.";
+    SenderNotAllowedInCountry = "sender_not_allowed_in_country", 400, final, "The sender cannot be used in the recipient's country", "Name one that is approved for that country, such as a number of it.";
+    SenderExists = "sender_exists", 409, final, "The account has asked for this sender before", "Read it in the list of senders; delete it to ask anew.";
+    TooManySenders = "too_many_senders", 409, final, "The account has as many senders as it may", "Delete one that is not needed.";
+    SenderNotDefault = "sender_not_default", 409, final, "Only an approved sender can stand in for others", "Wait for its approval.";
     // Who asks.
     Unauthenticated = "unauthenticated", 401, final, "No valid credential", "Send `Authorization: Bearer <API key or access token>`, or `X-Api-Key`.";
     InvalidCredential = "invalid_credential", 401, final, "The credential is not valid", "Check it for missing characters; make a new key or sign in again.";

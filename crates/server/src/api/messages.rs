@@ -207,17 +207,19 @@ pub async fn create(
 /// The one message of a request, or all its mistakes.
 fn one(sending: &Sending<'_>, rules: &Rules<'_>) -> Result<NewMessage, Problem> {
     let mut mistakes = Vec::new();
-    let phone = match &sending.to {
+    let to = match &sending.to {
         None => Err(Mistake::new("to", "missing_field", "add the phone number")),
         Some(To::Many(_)) => {
             Err(Mistake::new("to", "wrong_type", "one phone number as a string; many go to POST /v1/batches"))
         }
         Some(To::One(text)) => prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, None)),
     };
-    let phone = phone.map_err(|mistake| mistakes.push(mistake)).ok();
+    let to = to.map_err(|mistake| mistakes.push(mistake)).ok();
     let content = sending::content(sending, false, rules, &mut mistakes);
-    match (phone, content) {
-        (Some(phone), Some(content)) if mistakes.is_empty() => Ok(content.message(rules, phone, 0, true)),
+    match (to, content) {
+        (Some(to), Some(content)) if mistakes.is_empty() => {
+            content.message(rules, to, 0, true).map_err(|mistake| vec![mistake].into())
+        }
         _ => Err(mistakes.into()),
     }
 }

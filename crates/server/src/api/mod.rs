@@ -19,6 +19,8 @@ pub mod me;
 pub mod messages;
 pub mod ops;
 pub mod recipients;
+pub mod sender_review;
+pub mod senders;
 pub mod sending;
 pub mod sessions;
 
@@ -69,6 +71,14 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(batches::messages))
         .routes(routes!(batches::cancel))
         .routes(routes!(estimates::create))
+        // Senders
+        .routes(routes!(senders::create, senders::list))
+        .routes(routes!(senders::read, senders::change, senders::delete))
+        .routes(routes!(sender_review::list))
+        .routes(routes!(sender_review::approve))
+        .routes(routes!(sender_review::reject))
+        .routes(routes!(sender_review::rules))
+        .routes(routes!(sender_review::set_rule, sender_review::delete_rule))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -268,13 +268,13 @@ fn one(
     rules: &Rules<'_>,
     seen: &mut FxHashSet<u64>,
 ) -> Result<Option<NewMessage>, Mistake> {
-    let phone = prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, Some(index)))?;
-    if seen.contains(&phone.digits()) {
+    let to = prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, Some(index)))?;
+    if seen.contains(&to.phone.digits()) {
         return Ok(None);
     }
     // One that cannot be made does not stand in the way of a later one to the same number.
-    let message = content.message_of(rules, phone, index as u32, own)?;
-    seen.insert(phone.digits());
+    let message = content.message_of(rules, to, index as u32, own)?;
+    seen.insert(to.phone.digits());
     Ok(Some(message))
 }
 

@@ -207,6 +207,8 @@ pub fn rules<'a>(
     Rules {
         account: caller.account,
         settings: &caller.info.settings,
+        senders: &caller.info.senders,
+        countries: caller.info.countries.as_deref(),
         prices,
         otp: &app.config.otp,
         phone_key: &app.secrets.phone_key,

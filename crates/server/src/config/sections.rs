@@ -22,6 +22,7 @@ pub struct Config {
     pub prices: Prices,
     pub accounts: Accounts,
     pub otp: Otp,
+    pub senders: Senders,
     pub auth: Auth,
     pub pipeline: Pipeline,
     pub sandbox: Sandbox,
@@ -58,6 +59,8 @@ sections! {
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, }
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
+    /// What messages may be from.
+    Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
     Auth {
         access_token_s: u32, refresh_token_s: u32, lockout_after: u32, lockout_first_s: u32, lockout_max_s: u32, cache_ms: u64,

@@ -3,6 +3,7 @@
 //! Pure: the instant and the randomness are handed in. `content` checks what all recipients share, once; `recipient` and
 //! `Content::message` are what a batch does for each of its numbers.
 
+mod origin;
 mod personal;
 mod references;
 
@@ -15,9 +16,9 @@ use carillon_domain::account::{OtpSuccess, Settings};
 use carillon_domain::encoding::{self, EncodingError, Language, Options, Plan};
 use carillon_domain::id::AccountNo;
 use carillon_domain::message::{Category, Flags, Lane};
-use carillon_domain::phone::{Country, Phone, PhoneError, Strictness};
+use carillon_domain::phone::{Country, Parsed, Phone, PhoneError, Strictness};
 use carillon_domain::price::PriceBook;
-use carillon_domain::sender::Sender;
+use carillon_domain::sender::policy::{CountryRules, SenderSet};
 use carillon_domain::template::Template;
 use carillon_store::hot::{Extra, NewMessage};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ use serde::de::IntoDeserializer;
 
 use crate::config;
 
+pub use origin::Origin;
 pub use personal::Own;
 pub use references::References;
 
@@ -89,6 +91,10 @@ pub struct Rules<'a> {
     pub account: AccountNo,
     /// How the account's messages are taken.
     pub settings: &'a Settings,
+    /// What it may send as.
+    pub senders: &'a SenderSet,
+    /// What countries demand of senders; `None` leaves `from` free.
+    pub countries: Option<&'a CountryRules>,
     /// What parts cost.
     pub prices: &'a PriceBook,
     /// How one-time codes are made, and their deadline.
@@ -153,7 +159,7 @@ pub struct Content {
     /// How it is written and cut; of a text with places to fill in: without them.
     pub plan: Plan,
     /// What it is from.
-    pub sender: Option<Arc<str>>,
+    pub origin: Origin,
     /// Its text (of octets: base64), with its places unfilled.
     pub body: Arc<str>,
     /// The text taken apart, if it has places for each recipient's own words.
@@ -171,10 +177,11 @@ pub struct Content {
 }
 
 impl Content {
-    /// The message to one recipient, priced.
-    pub fn message(&self, rules: &Rules<'_>, phone: Phone, index: u32, own_body: bool) -> NewMessage {
+    /// The message to one recipient, priced. Refused if it cannot be from its sender there.
+    pub fn message(&self, rules: &Rules<'_>, to: Parsed, index: u32, own_body: bool) -> Result<NewMessage, Mistake> {
+        let phone = to.phone;
         let phone_tag = phone.tag(rules.phone_key);
-        NewMessage {
+        Ok(NewMessage {
             index,
             lane: self.lane,
             category: self.category,
@@ -183,7 +190,7 @@ impl Content {
             parts: self.plan.parts,
             phone: phone.digits(),
             phone_tag,
-            sender: self.sender.clone(),
+            sender: self.origin.in_country(rules, to.country)?,
             body: self.body.clone(),
             own_body,
             otp_code: self.otp_code.clone(),
@@ -192,15 +199,15 @@ impl Content {
             due_at: self.due_at,
             expires_at: self.expires_at,
             extra: self.extra.clone(),
-        }
+        })
     }
 }
 
 /// Reads one recipient by the account's settings.
-pub fn recipient(text: &str, settings: &Settings) -> Result<Phone, PhoneError> {
+pub fn recipient(text: &str, settings: &Settings) -> Result<Parsed, PhoneError> {
     let strictness = if settings.lenient { Strictness::Lenient } else { Strictness::Strict };
     let country = settings.default_country.as_deref().and_then(Country::parse);
-    Phone::parse(text, country, strictness).map(|parsed| parsed.phone)
+    Phone::parse(text, country, strictness)
 }
 
 /// Collects mistakes while the good fields go on.
@@ -225,7 +232,7 @@ pub fn content(
 ) -> Result<Content, Vec<Mistake>> {
     let mut judge = Judge(Vec::new());
     combinations(draft, &mut judge);
-    let sender = judge.take(sender(draft.from, rules.settings)).flatten();
+    let origin = judge.take(Origin::of(draft.from, rules));
     let category = judge.take(category(draft)).unwrap_or(Category::Transactional);
     let otp_code = if draft.otp { judge.take(otp_code(draft.otp_code, rules.otp, below)) } else { None };
     let body = judge.take(body(draft, otp_code.as_deref()));
@@ -242,8 +249,8 @@ pub fn content(
     let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
     let validity_ms = judge.take(validity(draft, rules));
     let extra = extra(draft, &mut judge);
-    let (Some(body), Some(plan), Some(options), Some(validity_ms), true) =
-        (body, plan, options, validity_ms, judge.0.is_empty())
+    let (Some(origin), Some(body), Some(plan), Some(options), Some(validity_ms), true) =
+        (origin, body, plan, options, validity_ms, judge.0.is_empty())
     else {
         return Err(judge.0);
     };
@@ -266,7 +273,7 @@ pub fn content(
         category,
         flags,
         plan,
-        sender,
+        origin,
         body: body.into(),
         template,
         options,
@@ -291,14 +298,6 @@ fn combinations(draft: &Draft<'_>, judge: &mut Judge) {
         if wrong {
             judge.refuse(field, "conflicting_fields", detail);
         }
-    }
-}
-
-fn sender(from: Option<&str>, settings: &Settings) -> Result<Option<Arc<str>>, Mistake> {
-    let Some(text) = from.or(settings.default_sender.as_deref()) else { return Ok(None) };
-    match text.parse::<Sender>() {
-        Ok(sender) => Ok(Some(sender.as_str().into())),
-        Err(e) => Err(Mistake::new("from", e.code(), e.to_string())),
     }
 }
 

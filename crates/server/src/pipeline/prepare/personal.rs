@@ -2,7 +2,7 @@
 
 use carillon_domain::encoding;
 use carillon_domain::message::Flags;
-use carillon_domain::phone::Phone;
+use carillon_domain::phone::Parsed;
 use carillon_domain::template::Template;
 use carillon_store::hot::NewMessage;
 
@@ -38,14 +38,12 @@ pub(super) fn template(draft: &Draft<'_>, body: &str) -> Result<Option<Template>
 
 impl Content {
     /// The message to one recipient of a batch, priced by what that recipient will read.
-    pub fn message_of(
-        &self,
-        rules: &Rules<'_>,
-        phone: Phone,
-        index: u32,
-        own: &Own<'_>,
-    ) -> Result<NewMessage, Mistake> {
-        let mut message = self.message(rules, phone, index, false);
+    pub fn message_of(&self, rules: &Rules<'_>, to: Parsed, index: u32, own: &Own<'_>) -> Result<NewMessage, Mistake> {
+        let mut message = self.message(rules, to, index, false).map_err(|m| Mistake {
+            index: Some(index as usize),
+            field: "to",
+            ..m
+        })?;
         if let Some(template) = &self.template {
             self.fill(template, &mut message, own).map_err(|m| Mistake { index: Some(index as usize), ..m })?;
             message.reference = (message.parts > 1).then(|| rules.references.next(message.phone_tag));

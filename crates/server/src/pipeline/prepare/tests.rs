@@ -13,6 +13,8 @@ fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mista
     let rules = Rules {
         account: AccountNo(1),
         settings,
+        senders: &SenderSet::default(),
+        countries: None,
         prices: &prices,
         otp: &config.otp,
         phone_key: &[0; 16],
@@ -174,16 +176,16 @@ fn settings_decide_what_the_request_leaves_open() {
         ..Settings::default()
     };
     let made = judge_by(&settings, &Draft { text: Some("“hi”"), ..HELLO }).unwrap();
-    assert_eq!((made.sender.as_deref(), made.plan.replaced), (Some("Shop"), 2));
+    assert_eq!((made.origin.sender(), made.plan.replaced), (Some("Shop"), 2));
     assert_eq!((made.flags, made.expires_at), (Flags::TRANSLITERATE, NOW + 3_600_000));
     let own =
         judge_by(&settings, &Draft { from: Some("Other"), transliterate: Some(false), text: Some("“hi”"), ..HELLO })
             .unwrap();
-    assert_eq!((own.sender.as_deref(), own.plan.encoding), (Some("Other"), encoding::Encoding::Ucs2));
+    assert_eq!((own.origin.sender(), own.plan.encoding), (Some("Other"), encoding::Encoding::Ucs2));
     let otp = judge_by(&settings, &Draft { otp: true, text: None, ..HELLO }).unwrap();
     assert_eq!(otp.flags, Flags::OTP);
     assert_eq!(judge_by(&settings, &Draft { text: Some(&"x".repeat(161)), ..HELLO }).unwrap_err()[0].code, "too_long");
-    assert_eq!(recipient("0151 12345678", &settings).unwrap().digits(), 4_915_112_345_678);
+    assert_eq!(recipient("0151 12345678", &settings).unwrap().phone.digits(), 4_915_112_345_678);
     let lost = recipient("+49 0151 12345678", &Settings::default()).unwrap_err();
     assert_eq!(Mistake::phone(lost, Some(3)).suggestion.as_deref(), Some("+4915112345678"));
 }

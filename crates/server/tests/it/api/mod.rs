@@ -10,3 +10,4 @@ pub mod messages;
 mod openapi;
 mod requests;
 mod seed1;
+mod senders;

@@ -16,7 +16,7 @@ mod translit;
 
 pub use gsm7::{pack, unpack};
 pub use national::{Language, Shift};
-pub use octets::{Alphabet, Flash, Udh, binary_segments, data_coding, decode, encode_part, udh};
+pub use octets::{Alphabet, Flash, Udh, binary_segments, data_coding, decode, encode_part, recode_part, udh};
 pub use split::{Segments, segments};
 
 /// Octets of user data in one part, header included (TS 23.040 §9.2.3.24).

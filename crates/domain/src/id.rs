@@ -189,6 +189,8 @@ ids! {
     ConnectionId = "con";
     /// A rule that picks connections.
     RouteId = "rte";
+    /// What a customer binds with by SMPP.
+    SmppCredentialId = "smp";
 }
 
 #[cfg(test)]

@@ -13,4 +13,5 @@ pub mod price;
 pub mod retry;
 pub mod route;
 pub mod sender;
+pub mod smpp;
 pub mod template;

@@ -26,6 +26,7 @@ use crate::notify::Notifier;
 use crate::pipeline::dispatch::Tried;
 use crate::pipeline::prepare::References;
 use crate::pipeline::{ConnectionInfo, Pipeline, PipelineConfig, Running};
+use crate::smpp_server::Binds;
 use crate::telemetry;
 
 /// A running Carillon; cheap to clone.
@@ -61,6 +62,8 @@ pub struct Inner {
     pub notify: Notifier,
     /// Ties the parts of long messages together.
     pub references: References,
+    /// Customers bound by SMPP.
+    pub smpp: Binds,
     engine: Mutex<Option<Engine>>,
 }
 
@@ -111,6 +114,7 @@ impl App {
             pipeline,
             notify,
             references: References::new(rand::random),
+            smpp: Binds::default(),
             engine: Mutex::new(Some(engine)),
         })))
     }

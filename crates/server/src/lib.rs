@@ -1,7 +1,7 @@
 //! The server of Carillon; the program `carillon` is a thin shell round this library, so that tests can run it in process.
 //!
 //! `app` holds the handles everything shares, `api` translates HTTP, `access` knows who asks, `cli` is the command line,
-//! `simulator` is a carrier to send to.
+//! `simulator` is a carrier to send to, `smpp_server` where customers bind.
 
 pub mod access;
 pub mod api;
@@ -15,4 +15,5 @@ pub mod notify;
 pub mod pipeline;
 pub mod routing;
 pub mod simulator;
+pub mod smpp_server;
 pub mod telemetry;

@@ -22,6 +22,8 @@ pub mod rate;
 pub mod route;
 pub mod sender;
 pub mod session;
+pub mod smpp_credential;
+pub mod smpp_delivery;
 pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;

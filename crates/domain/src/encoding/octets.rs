@@ -159,6 +159,24 @@ pub fn decode(octets: &[u8], alphabet: Alphabet, shift: Shift, header_octets: us
     }
 }
 
+/// The octets behind a user data header of the sender's own, as the connection takes them: GSM-7 is held a septet in each octet, and leaves in
+/// the connection's alphabet. Fails as `encode_part` does.
+pub fn recode_part(
+    octets: &[u8],
+    encoding: Encoding,
+    connection: Alphabet,
+    header_octets: usize,
+) -> Result<Vec<u8>, EncodingError> {
+    match encoding.alphabet(connection) {
+        Alphabet::Gsm7Packed => Ok(gsm7::pack(octets, header_octets)),
+        narrow @ (Alphabet::Latin1 | Alphabet::Ascii) => {
+            let shift = if let Encoding::Gsm7(shift) = encoding { shift } else { Shift::NONE };
+            encode_part(&gsm7::decode(octets, shift), encoding, narrow, header_octets)
+        }
+        Alphabet::Gsm7 | Alphabet::Ucs2 | Alphabet::Octets => Ok(octets.to_vec()),
+    }
+}
+
 /// Septets of a text, signs replaced where the tables lack them, `?` for what a plan would not have let through.
 fn septets(text: &str, shift: Shift) -> Vec<u8> {
     if shift == Shift::NONE && gsm7::is_plain(text.as_bytes()) {

@@ -74,6 +74,13 @@ pub struct ListQuery {
     cursor: Option<String>,
 }
 
+impl ListQuery {
+    /// What `Window::open` takes.
+    pub(super) fn page(&self) -> (Option<u32>, Option<&str>) {
+        (self.limit, self.cursor.as_deref())
+    }
+}
+
 fn view(k: ApiKey) -> KeyView {
     KeyView {
         id: k.id,

@@ -23,6 +23,7 @@ pub mod sender_review;
 pub mod senders;
 pub mod sending;
 pub mod sessions;
+pub mod smpp_credentials;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::end))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::read, api_keys::revoke))
+        .routes(routes!(smpp_credentials::create, smpp_credentials::list))
+        .routes(routes!(smpp_credentials::read, smpp_credentials::change, smpp_credentials::delete))
+        .routes(routes!(smpp_credentials::renew))
         // The account
         .routes(routes!(me::me))
         .routes(routes!(account::read, account::change))

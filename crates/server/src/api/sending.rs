@@ -167,6 +167,7 @@ impl<'a> Sending<'a> {
             from: of(&self.from),
             text: of(&self.text),
             data: of(&self.data),
+            own_part: None,
             otp: self.is_otp(),
             otp_code: of(&self.otp_code),
             express: self.express == Some(true),

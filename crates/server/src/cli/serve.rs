@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::jobs;
 use crate::notify;
+use crate::smpp_server;
 use crate::telemetry;
 
 /// Flags of `serve`.
@@ -55,7 +56,9 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     let address = listener.local_addr().map_err(|e| CliError::Io("the listening socket".into(), e))?;
     let app = App::open(config, Clock::system()).await?;
     let fresh = first_account(&app).await?;
+    let smpp = smpp_server::start(&app).await.map_err(|e| CliError::Io("the SMPP server".into(), e))?;
     announce(&app, address, fresh.as_deref());
+    announce_smpp(&smpp);
     keep_metrics_small(&app);
     jobs::start(&app);
     notify::start(&app);
@@ -71,6 +74,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     if tokio::time::timeout(patience, &mut serving).await.is_err() {
         tracing::warn!("requests were still open after {} s; they are cut off", patience.as_secs());
     }
+    smpp.stop(patience).await;
     app.stop(patience).await;
     tracing::info!("stopped");
     Ok(())
@@ -134,6 +138,14 @@ fn announce(app: &App, address: std::net::SocketAddr, key: Option<&str>) {
         app.config.prices.currency,
         app.config.data.folder.join(FIRST_KEY_FILE).display(),
     ));
+}
+
+fn announce_smpp(smpp: &smpp_server::Running) {
+    for (address, how) in [(smpp.address, "without encryption"), (smpp.tls_address, "with TLS")] {
+        if let Some(address) = address {
+            say(format_args!("Customers bind by SMPP on {address} {how}"));
+        }
+    }
 }
 
 /// The recorder keeps every sample of a histogram until it is told to add them up.

@@ -26,6 +26,7 @@ pub struct Config {
     pub auth: Auth,
     pub pipeline: Pipeline,
     pub sandbox: Sandbox,
+    pub smpp_server: SmppServer,
     pub log: Log,
     /// Carriers, in the order they are tried.
     #[serde(rename = "connection")]
@@ -73,6 +74,12 @@ sections! {
     }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
+    /// Where customers bind by SMPP.
+    SmppServer {
+        listen: String, tls_listen: String, tls_certificate: PathBuf, tls_key: PathBuf, system_id: String, connections_max: usize,
+        bind_timeout_s: u64, enquire_link_s: u64, response_timeout_s: u64, inactivity_s: u64, binds_max: u16, window_max: u16, rate_max: u32,
+        keep_days: u16,
+    }
     /// What is written down.
     Log { level: String, format: LogFormat, }
 }
@@ -163,6 +170,35 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             tracing_subscriber::EnvFilter::try_new(&c.log.level).is_ok(),
             "`log.level` is error, warn, info, debug, trace or a filter of these",
         ),
+        (
+            [&c.smpp_server.listen, &c.smpp_server.tls_listen]
+                .iter()
+                .all(|a| a.is_empty() || a.parse::<SocketAddr>().is_ok()),
+            "`smpp_server.listen` and `smpp_server.tls_listen` are empty or an address with a port, such as 127.0.0.1:2775",
+        ),
+        (
+            c.smpp_server.tls_listen.is_empty()
+                || [&c.smpp_server.tls_certificate, &c.smpp_server.tls_key].iter().all(|p| !p.as_os_str().is_empty()),
+            "`smpp_server.tls_listen` needs `smpp_server.tls_certificate` and `smpp_server.tls_key`",
+        ),
+        (
+            (1..=15).contains(&c.smpp_server.system_id.len())
+                && c.smpp_server.system_id.bytes().all(|b| b.is_ascii_graphic()),
+            "`smpp_server.system_id` is 1 to 15 letters, digits and signs of ASCII",
+        ),
+        (
+            [c.smpp_server.bind_timeout_s, c.smpp_server.enquire_link_s, c.smpp_server.response_timeout_s]
+                .iter()
+                .all(|s| (1..=3_600).contains(s)),
+            "`smpp_server.bind_timeout_s`, `enquire_link_s` and `response_timeout_s` are 1 to 3600",
+        ),
+        (
+            c.smpp_server.connections_max >= 1
+                && c.smpp_server.binds_max >= 1
+                && (1..=10_000).contains(&c.smpp_server.window_max),
+            "`smpp_server.connections_max` and `binds_max` are at least 1, `window_max` is 1 to 10000",
+        ),
+        (c.smpp_server.keep_days >= 1, "`smpp_server.keep_days` is at least 1"),
         (!c.connections.is_empty(), "there is at least one [[connection]]"),
         (c.connections.iter().all(|k| names.insert(k.name.as_str())), "each connection has a name of its own"),
     ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_store::{Db, StoreError, sweep};
+use carillon_store::{Db, StoreError, smpp_delivery, sweep};
 
 use crate::app::App;
 use crate::pipeline::Pipeline;
@@ -31,6 +31,8 @@ async fn once(app: &App) -> Result<(), StoreError> {
     let first_day = (now / 86_400_000) as i32 + 1 - i32::from(app.config.pipeline.idempotency_days);
     while sweep::delete_keys(&app.db, first_day, PAGE).await? > 0 {}
     while sweep::delete_parked(&app.db, now - PARKED_MS, PAGE).await? > 0 {}
+    let smpp_days = i64::from(app.config.smpp_server.keep_days);
+    while smpp_delivery::delete_older(&app.db, now - smpp_days * 86_400_000, PAGE).await? > 0 {}
     while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
     Ok(())
 }

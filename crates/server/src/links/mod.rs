@@ -1,7 +1,7 @@
 //! The links to carriers: one supervisor per configured connection keeps its sessions bound, pulls messages when there is a slot and a
 //! token, and reports what the carrier said. The sandbox is a connection like any other, to a simulator in this process.
 
-mod rate;
+pub(crate) mod rate;
 mod session;
 mod submit;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Time is the caller's, since any fixed moment.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Nanoseconds a part costs; 0 is no limit.
     interval_ns: u64,
     burst: u64,
@@ -17,15 +17,21 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Of `rate` parts a second; 0 is no limit.
-    pub(super) fn new(rate: u32) -> Bucket {
+    pub(crate) fn new(rate: u32) -> Bucket {
         let rate = u64::from(rate);
         let burst = 1 + rate / 100;
         let interval_ns = if rate == 0 { 0 } else { 1_000_000_000u64.div_ceil(rate - (burst - 1)) };
         Bucket { interval_ns, burst, full_at_ns: 0 }
     }
 
+    /// As `new`, for those who come to us: a whole second's worth may come at once.
+    pub(crate) fn forgiving(rate: u32) -> Bucket {
+        let interval_ns = if rate == 0 { 0 } else { 1_000_000_000u64.div_ceil(rate.into()) };
+        Bucket { interval_ns, burst: rate.into(), full_at_ns: 0 }
+    }
+
     /// How many parts may go now.
-    pub(super) fn available(&self, now: Duration) -> u64 {
+    pub(crate) fn available(&self, now: Duration) -> u64 {
         if self.interval_ns == 0 {
             return u64::MAX;
         }
@@ -35,13 +41,13 @@ impl Bucket {
     }
 
     /// Takes parts; what goes beyond the available is waited for by those that follow (a message's parts go together).
-    pub(super) fn take(&mut self, now: Duration, parts: u64) {
+    pub(crate) fn take(&mut self, now: Duration, parts: u64) {
         let now = now.as_nanos() as u64;
         self.full_at_ns = self.full_at_ns.max(now) + parts * self.interval_ns;
     }
 
     /// How long until a part may go.
-    pub(super) fn wait(&self, now: Duration) -> Duration {
+    pub(crate) fn wait(&self, now: Duration) -> Duration {
         let now = now.as_nanos() as u64;
         let free_at = self.full_at_ns.saturating_sub((self.burst - 1) * self.interval_ns);
         Duration::from_nanos(free_at.saturating_sub(now))

@@ -105,6 +105,7 @@ impl Submitter {
         let header = encoding::udh(reference, total, index + 1, shift);
         let octets: Cow<'_, [u8]> = match text {
             PartText::Octets(octets) => Cow::Borrowed(octets),
+            PartText::WithHeader(octets) => with_own_header(octets, encoding, gsm)?.into(),
             PartText::Text(text) => encoding::encode_part(text, encoding, gsm, header.len())
                 .map_err(|e| unfit(SendErrorKind::FailOver, ErrorCode::MessageInvalid, e.to_string()))?
                 .into(),
@@ -119,12 +120,13 @@ impl Submitter {
         };
         let concat = if settings.concat == config::Concat::Sar { Concat::Sar } else { Concat::Udh16 };
         let part = Part { reference, total, index: index + 1 };
+        let has_header = !national.is_empty() || matches!(text, PartText::WithHeader(_));
         self.user_data
-            .set_part(concat, part, octets, !national.is_empty())
+            .set_part(concat, part, octets, has_header)
             .map_err(|e| unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, e.to_string()))?;
         if settings.concat == config::Concat::Payload && self.user_data.short_message.len() > 140 {
             let whole = std::mem::take(&mut self.user_data.short_message);
-            self.user_data.set_payload(&whole, !national.is_empty());
+            self.user_data.set_payload(&whole, has_header);
         }
         let flash = message.flags.has(Flags::FLASH).then_some(Flash::General);
         let mut data_coding = encoding::data_coding(encoding.alphabet(gsm), flash);
@@ -168,6 +170,19 @@ impl Submitter {
 enum PartText<'a> {
     Text(&'a str),
     Octets(Vec<u8>),
+    /// A part that its sender cut: a header of its own, then octets in the message's encoding.
+    WithHeader(Vec<u8>),
+}
+
+/// The sender's header as it came, and what follows as this connection takes it.
+fn with_own_header(octets: &[u8], encoding: Encoding, gsm: Alphabet) -> Result<Vec<u8>, NotSent> {
+    let length = octets.first().map_or(0, |length| usize::from(*length) + 1);
+    let Some((header, rest)) = octets.split_at_checked(length) else {
+        return Err(unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, "its header is longer than it is"));
+    };
+    let rest = encoding::recode_part(rest, encoding, gsm, header.len())
+        .map_err(|e| unfit(SendErrorKind::FailOver, ErrorCode::MessageInvalid, e.to_string()))?;
+    Ok([header, &rest].concat())
 }
 
 /// The message cut into its parts, as it was at acceptance.
@@ -177,6 +192,9 @@ fn texts(message: &QueuedMessage, encoding: Encoding) -> Result<Vec<PartText<'_>
         let octets = base64::engine::general_purpose::STANDARD
             .decode(message.body.as_bytes())
             .map_err(|e| unfit(SendErrorKind::Permanent, ErrorCode::MessageInvalid, e.to_string()))?;
+        if message.flags.has(Flags::HEADER) {
+            return Ok(vec![PartText::WithHeader(octets)]);
+        }
         return Ok(encoding::binary_segments(&octets).map(|s| PartText::Octets(s.to_vec())).collect());
     }
     if parts == 1 {

@@ -62,10 +62,12 @@ impl Pipeline {
         let mut counts = writer::Counts::default();
         let (mut hungry, mut told, mut due) = (false, false, None::<i64>);
         let mut acknowledge = Vec::new();
+        let mut owed = Vec::new();
         let mut touched = vec![0i64; self.0.lines.len()];
         for ((item, then), result) in items.iter().zip(thens).zip(results) {
             counts.add(item, &result);
             told |= result.told;
+            owed.extend(result.id.zip(result.smpp).map(|(id, credential)| (id.account(), credential)));
             due = writer::due_of(item, self.0.clock.now_ms()).into_iter().chain(due).min();
             if memory.has_waiters() {
                 let last = matches!(item, SettleItem::End { unknown_too: true, .. });
@@ -102,6 +104,10 @@ impl Pipeline {
         }
         for (session, to) in acknowledge {
             session.respond_deliver(to, CommandStatus::ROK);
+        }
+        if !owed.is_empty() {
+            self.0.owed.lock().extend(owed);
+            self.0.owed_more.notify_one();
         }
         if let Some(at) = due {
             self.0.due.lock().new_row(at);

@@ -33,7 +33,7 @@ use carillon_store::hot::Hot;
 use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Verdict};
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,17 @@ pub enum SubmitError {
     /// This request alone made its commit fail; it was refused and nothing was stored.
     #[error("the request could not be stored")]
     Poisoned,
+}
+
+/// A request handed in, whose answer is to come.
+#[derive(Debug)]
+pub struct Offered(oneshot::Receiver<Result<Verdict, SubmitError>>);
+
+impl Offered {
+    /// Waits for the commit. Cancel safe.
+    pub async fn answer(&mut self) -> Result<Verdict, SubmitError> {
+        (&mut self.0).await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the server is stopping".into())))
+    }
 }
 
 /// What a cancel did.
@@ -134,6 +145,9 @@ struct Shared {
     due: Mutex<feed::DueCursor>,
     weights: RwLock<FxHashMap<AccountNo, u32>>,
     prices: RwLock<Arc<PriceBook>>,
+    /// SMPP credentials for which receipts were written since somebody asked.
+    owed: Mutex<FxHashSet<(AccountNo, u16)>>,
+    owed_more: Notify,
     stop: CancellationToken,
     /// Nobody hands the writer anything any more.
     drained: AtomicBool,
@@ -212,6 +226,8 @@ impl Pipeline {
             due: Mutex::default(),
             weights: RwLock::new(tiers.into_iter().map(|(no, tier)| (no, tier.weight())).collect()),
             prices: RwLock::new(Arc::new(prices)),
+            owed: Mutex::default(),
+            owed_more: Notify::new(),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -224,9 +240,25 @@ impl Pipeline {
 
     /// Stores a request with all others of the moment; answers after the commit.
     pub async fn submit(&self, request: IntakeRequest) -> Result<Verdict, SubmitError> {
+        self.offer(request)?.answer().await
+    }
+
+    /// Hands a request in without waiting. Those that one task offers are decided and answered in their order.
+    pub fn offer(&self, request: IntakeRequest) -> Result<Offered, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.enter(IntakeEntry { request, reply, otp: None })?;
-        answer.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the server is stopping".into())))
+        Ok(Offered(answer))
+    }
+
+    /// Waits until receipts for SMPP customers were written; whose: account and number of the credential, each once.
+    pub async fn receipts_owed(&self) -> Vec<(AccountNo, u16)> {
+        loop {
+            let owed = std::mem::take(&mut *self.0.owed.lock());
+            if !owed.is_empty() {
+                return owed.into_iter().collect();
+            }
+            self.0.owed_more.notified().await;
+        }
     }
 
     /// One OTP message: waits for the carrier until the deadline; at the deadline it is withdrawn. The answer is there if it was accepted.

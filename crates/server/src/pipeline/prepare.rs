@@ -13,7 +13,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::account::{OtpSuccess, Settings};
-use carillon_domain::encoding::{self, EncodingError, Language, Options, Plan};
+use carillon_domain::encoding::{self, Encoding, EncodingError, Language, Options, Plan};
 use carillon_domain::id::AccountNo;
 use carillon_domain::message::{Category, Flags, Lane};
 use carillon_domain::phone::{Country, Parsed, Phone, PhoneError, Strictness};
@@ -56,6 +56,8 @@ pub struct Draft<'a> {
     pub text: Option<&'a str>,
     /// Or octets, as base64.
     pub data: Option<&'a str>,
+    /// Whether the octets are one part that the sender cut: a user data header, then text in this encoding.
+    pub own_part: Option<Encoding>,
     /// Whether it is a one-time code.
     pub otp: bool,
     /// A code the caller made.
@@ -267,6 +269,7 @@ pub fn content(
         .with(Flags::PAY_ON_ACCEPT, draft.otp && rules.settings.otp_success == OtpSuccess::Carrier)
         .with(Flags::EVENTS, draft.callback_url.is_some())
         .with(Flags::BINARY, draft.data.is_some())
+        .with(Flags::HEADER, draft.own_part.is_some())
         .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0);
     Ok(Content {
         lane,
@@ -375,6 +378,10 @@ fn options(draft: &Draft<'_>, settings: &Settings) -> Result<Options, Mistake> {
 }
 
 fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistake> {
+    if let Some(encoding) = draft.own_part {
+        // Whether it fits a part is the sender's face to check, which knows the header.
+        return Ok(Plan { encoding, parts: 1, units: body.len() as u32, replaced: 0 });
+    }
     let binary = draft.data.is_some() && draft.text.is_none();
     let field = if binary { "data" } else { "text" };
     let planned = if binary {

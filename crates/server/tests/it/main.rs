@@ -5,3 +5,4 @@
 mod api;
 mod app;
 mod faults;
+mod smpp_server;

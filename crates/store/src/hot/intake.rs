@@ -147,7 +147,11 @@ fn decide(request: &IntakeRequest, available: Money, held: &mut Money) -> (Verdi
         *held += needed;
         return accepted(request.messages.len() as u32);
     }
-    let partial = matches!(&request.step, Step::Batch(b) if b.partial);
+    let partial = match &request.step {
+        Step::Message => true,
+        Step::Batch(batch) => batch.partial,
+        _ => false,
+    };
     let mut left = available;
     let fitting = request
         .messages

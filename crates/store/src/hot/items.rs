@@ -199,4 +199,6 @@ pub struct Settled {
     pub parked: bool,
     /// Whether the outbox has something to tell because of it.
     pub told: bool,
+    /// Number of the SMPP credential that is owed a receipt of its end: the row is written.
+    pub smpp: Option<u16>,
 }

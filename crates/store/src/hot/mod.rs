@@ -101,7 +101,7 @@ pub struct NewBatch {
 /// What a request wants of the store.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// One message.
+    /// One message; or several that stand alone and came together (by SMPP), of which as many are taken, in order, as the money lasts.
     Message,
     /// A batch in one go.
     Batch(NewBatch),
@@ -162,7 +162,7 @@ pub struct IntakeRequest {
 /// What the store decided about a request. Only `Accepted` changed anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Durable. The messages have the ids `first.nth(0..count)`, in order; with a partial batch the first `count` were taken.
+    /// Durable. The messages have the ids `first.nth(0..count)`, in order; of a partial batch, or of messages that stand alone, the first `count` were taken.
     Accepted {
         /// Of the first message (of nothing, if `count` is 0).
         first: MessageId,

@@ -8,6 +8,7 @@ use carillon_domain::event::EventKind;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Event, Flags, PartState, Parts, Progress, State};
 use carillon_domain::money::Money;
+use carillon_domain::smpp::SmppOrigin;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
@@ -151,6 +152,8 @@ pub(crate) struct Plan<'a> {
     watched: Arc<WatchedStates>,
     /// Transitions somebody wants to be told of, per account.
     pub(crate) events: BTreeMap<AccountNo, Vec<Transition>>,
+    /// Messages that ended, with their end and the SMPP credential that is owed a receipt.
+    pub(crate) smpp: Vec<(MessageId, State, u16)>,
 }
 
 /// What a settle commit needs to read, from its items alone.
@@ -482,6 +485,9 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        let origin = SmppOrigin::of(row.progress.flags).filter(|_| effect.changed && row.progress.closed);
+        let smpp = origin.filter(|o| o.receipts.tells(after)).map(|o| o.credential);
+        self.smpp.extend(smpp.map(|credential| (id, after, credential)));
         // A due row is kept exactly as long as the message waits.
         let waits = matches!(after, State::Queued | State::Scheduled) && !row.progress.closed;
         if !waits && let Some(due_at) = row.due_at.take() {
@@ -498,6 +504,7 @@ impl<'a> Plan<'a> {
             released: effect.release,
             parked: false,
             told,
+            smpp,
         }
     }
 
@@ -574,6 +581,7 @@ fn both(first: Settled, then: Settled) -> Settled {
         captured: first.captured + then.captured,
         released: first.released + then.released,
         told: first.told || then.told,
+        smpp: first.smpp.or(then.smpp),
         ..then
     }
 }

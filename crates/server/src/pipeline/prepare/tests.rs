@@ -36,6 +36,7 @@ const HELLO: Draft<'static> = Draft {
     from: None,
     text: Some("hello"),
     data: None,
+    own_part: None,
     otp: false,
     otp_code: None,
     express: false,

@@ -43,6 +43,7 @@ async fn ids_of_another_account_are_not_there() {
     let (_, thief) = t.account("thief").await;
     let made = t.post("/v1/api-keys", &victims_key, json!({ "name": "target" })).await.json();
     let key_id = made["id"].as_str().unwrap();
+    let smpp = t.post("/v1/smpp-credentials", &victims_key, json!({ "name": "target" })).await.json();
     let foreign = |prefix: &str| {
         let id = carillon_domain::id::compose(t.app.clock.now_ms(), 7, victim.no);
         let wrapped = carillon_domain::id::MessageId::from_uuid(id).to_string();
@@ -52,6 +53,7 @@ async fn ids_of_another_account_are_not_there() {
     for (method, path) in routes().into_iter().filter(|(_, path)| path.contains("{id}")) {
         let id = match path.split('/').nth(2) {
             Some("api-keys") => key_id.to_owned(),
+            Some("smpp-credentials") => smpp["id"].as_str().unwrap().to_owned(),
             Some("sessions") => foreign("ses_"),
             Some("messages") => foreign("msg_"),
             Some("batches") => foreign("bat_"),

@@ -4,6 +4,7 @@
 mod backlog;
 mod carrier_silent;
 mod clock;
+mod customers;
 mod database;
 mod disk;
 mod graceful;

@@ -394,6 +394,20 @@ async fn write_events(tx: &mut PgConnection, plan: &Plan<'_>, ids: &mut IdSource
         .execute(&mut *tx)
         .await?;
     }
+    if !plan.smpp.is_empty() {
+        sqlx::query(
+            "INSERT INTO smpp_delivery (account_no, credential, seq, kind, subject, state)
+             SELECT account_no, credential, seq, 0, subject, state
+             FROM UNNEST($1::bigint[], $2::smallint[], $3::uuid[], $4::uuid[], $5::smallint[]) AS k(account_no, credential, seq, subject, state)",
+        )
+        .bind(column(&plan.smpp, |(id, _, _)| id.account().as_i64()))
+        .bind(column(&plan.smpp, |(_, _, credential)| *credential as i16))
+        .bind(plan.smpp.iter().map(|(id, _, _)| event_id(ids, now, id.account()).0).collect::<Vec<_>>())
+        .bind(column(&plan.smpp, |(id, _, _)| id.0))
+        .bind(column(&plan.smpp, |(_, end, _)| end.number()))
+        .execute(&mut *tx)
+        .await?;
+    }
     for r in &plan.parked_new {
         let (kind, error) = match r.kind {
             ReceiptKind::Failed { error } => (2i16, Some(error)),

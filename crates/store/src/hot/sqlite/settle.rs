@@ -264,6 +264,16 @@ fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) 
         )?
         .execute(params![account.as_i64(), first.0.as_bytes(), Transition::bytes(transitions), now])?;
     }
+    for (id, end, credential) in &plan.smpp {
+        let account = id.account();
+        tx.prepare_cached(crate::smpp_delivery::INSERT_RECEIPT)?.execute(params![
+            account.as_i64(),
+            credential,
+            event_id(ids, now, account).0.as_bytes(),
+            id.0.as_bytes(),
+            end.number(),
+        ])?;
+    }
     for r in &plan.parked_new {
         let (kind, error) = match r.kind {
             ReceiptKind::Failed { error } => (2i16, Some(error)),

@@ -10,6 +10,7 @@ pub mod money;
 pub mod permission;
 pub mod phone;
 pub mod price;
+pub mod rate;
 pub mod retry;
 pub mod route;
 pub mod sender;

@@ -231,6 +231,13 @@ pub enum Event {
         /// Index of the part.
         part: u8,
     },
+    /// A carrier took a part and did not deliver it; it goes to another.
+    Reroute {
+        /// Index of the part.
+        part: u8,
+        /// Why it was not delivered.
+        error: i16,
+    },
     /// The handset has the part.
     Delivered {
         /// Index of the part.
@@ -313,6 +320,9 @@ impl Progress {
             Event::Resend { part } => {
                 self.part(part, None, |p| (p == PartState::Unknown).then_some(PartState::Pending))
             }
+            Event::Reroute { part, error } => self.part(part, Some(error), |p| {
+                matches!(p, PartState::Accepted | PartState::Unknown).then_some(PartState::Pending)
+            }),
             Event::Refused { part, error } => self.part(part, Some(error), |p| {
                 matches!(p, PartState::Pending | PartState::Unknown).then_some(PartState::Refused)
             }),
@@ -455,6 +465,7 @@ mod tests {
     const U: Event = Event::Unknown { part: 0, error: 9 };
     const R: Event = Event::Refused { part: 0, error: 3 };
     const S: Event = Event::Resend { part: 0 };
+    const G: Event = Event::Reroute { part: 0, error: 5 };
     const D: Event = Event::Delivered { part: 0 };
     const F: Event = Event::Failed { part: 0, error: 4 };
     const A1: Event = Event::Accepted { part: 1, receipts: true };
@@ -489,6 +500,10 @@ mod tests {
             (1, false, &[U, D], Delivered, true, 0, 1, None),
             (1, false, &[U, S], Queued, false, 1, 0, Some(9)),
             (1, false, &[U, S, A, D], Delivered, true, 0, 1, None),
+            (1, false, &[A, G], Queued, false, 1, 0, Some(5)),
+            (1, false, &[A, G, A, D], Delivered, true, 0, 1, None),
+            (1, false, &[A, G, CANCEL], Canceled, true, 0, 0, Some(7)),
+            (1, false, &[A, D, G], Delivered, true, 0, 1, None),
             (1, false, &[U, S, D, A], Delivered, true, 0, 1, None),
             (1, false, &[U, DEADLINE], Failed, true, 0, 0, Some(8)),
             (1, false, &[DEADLINE, A, D], Failed, true, 0, 0, Some(8)),
@@ -534,6 +549,7 @@ mod tests {
             0 => Event::Accepted { part, receipts: flag },
             1 => Event::Unknown { part, error: 9 },
             2 => Event::Refused { part, error: 3 },
+            3 if flag => Event::Reroute { part, error: 5 },
             3 => Event::Resend { part },
             4 | 5 => Event::Delivered { part },
             6 => Event::Failed { part, error: 4 },

@@ -211,13 +211,18 @@ impl Book {
         self.routes.iter().map_while(|r| Some((r, self.mismatch(r, facts)?))).collect()
     }
 
+    /// Whether any route sends failed messages on.
+    pub fn any_reroutes(&self) -> bool {
+        self.routes.iter().any(|r| r.reroute)
+    }
+
     /// Whether a connection's failed receipt sends a message of this kind to the next.
     pub fn reroutes(&self, facts: &Facts<'_>) -> bool {
         self.route(facts).is_some_and(|r| r.reroute)
     }
 
     /// The connections to try, in order.
-    pub fn order(&self, facts: &Facts<'_>, measured: &impl Measured) -> Order {
+    pub fn order(&self, facts: &Facts<'_>, measured: &(impl Measured + ?Sized)) -> Order {
         match self.route(facts) {
             Some(route) => {
                 route.groups.iter().fold(Order::new(), |order, group| arrange(order, group, facts, measured))
@@ -269,7 +274,7 @@ fn same_sender(a: &str, b: &str) -> bool {
 }
 
 /// Adds a group's members to the order.
-fn arrange(mut order: Order, group: &Group, facts: &Facts<'_>, measured: &impl Measured) -> Order {
+fn arrange(mut order: Order, group: &Group, facts: &Facts<'_>, measured: &(impl Measured + ?Sized)) -> Order {
     let mut members: SmallVec<[Member; 8]> =
         group.members.iter().copied().filter(|m| !order.contains(&m.connection)).collect();
     match group.strategy {

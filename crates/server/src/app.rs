@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use carillon_domain::account::Tier;
@@ -11,7 +11,7 @@ use carillon_domain::message::Lane;
 use carillon_domain::phone::Phone;
 use carillon_domain::price::{self, PriceBook};
 use carillon_domain::retry::RetryPolicy;
-use carillon_store::{Db, StoreError, account, connection, platform, rate};
+use carillon_store::{Db, StoreError, account, platform, rate};
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +20,12 @@ use crate::access::Access;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
 use crate::clock::Clock;
-use crate::config::{Config, UnknownPolicy};
-use crate::links::{self, Links, PhoneTag};
+use crate::config::Config;
+use crate::links::{Links, PhoneTag};
 use crate::notify::Notifier;
-use crate::pipeline::dispatch::Tried;
 use crate::pipeline::prepare::References;
-use crate::pipeline::{ConnectionInfo, Pipeline, PipelineConfig, Running};
+use crate::pipeline::{Pipeline, PipelineConfig, Running};
+use crate::routing;
 use crate::smpp_server::Binds;
 use crate::telemetry;
 
@@ -60,23 +60,14 @@ pub struct Inner {
     pub pipeline: Pipeline,
     /// Tells others what happened.
     pub notify: Notifier,
+    /// What takes them to carriers.
+    pub links: Links,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
     pub smpp: Binds,
-    engine: Mutex<Option<Engine>>,
-}
-
-/// What runs beside the requests.
-struct Engine {
-    running: Running,
-    links: Links,
-}
-
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Engine(..)")
-    }
+    routing_version: AtomicI64,
+    running: Mutex<Option<Running>>,
 }
 
 impl Deref for App {
@@ -97,10 +88,15 @@ impl App {
     pub async fn new(config: Config, clock: Clock, db: Db) -> Result<App, StoreError> {
         let secrets = Secrets::load(&db).await?;
         let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
-        let (pipeline, notify, engine) = start_engine(&config, &clock, &db, &secrets).await?;
+        let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
+        // Before anything is settled.
+        let notify = Notifier::open(&db, pipeline.clone()).await?;
+        let key = secrets.phone_key;
+        let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
+        let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone());
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
-        Ok(App(Arc::new(Inner {
+        let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             config: Arc::new(config),
             clock,
@@ -113,43 +109,49 @@ impl App {
             shutdown: CancellationToken::new(),
             pipeline,
             notify,
+            links,
             references: References::new(rand::random),
             smpp: Binds::default(),
-            engine: Mutex::new(Some(engine)),
-        })))
+            routing_version: AtomicI64::new(0),
+            running: Mutex::new(Some(running)),
+        }));
+        app.reload_routing().await?;
+        Ok(app)
+    }
+
+    /// Brings connections, routes and rates to what the configuration and the database say.
+    pub async fn reload_routing(&self) -> Result<(), StoreError> {
+        let loaded = routing::load(&self.config, &self.db, &self.vault).await?;
+        let rates = &self.config.throughput;
+        let tiers = [rates.regular, rates.premium, rates.vip];
+        self.pipeline.set_throughput(loaded.throughput, tiers);
+        self.links.apply(&loaded.connections, loaded.book, loaded.costs).await;
+        self.routing_version.store(loaded.version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same, if another process has changed any of it since.
+    pub async fn follow_routing(&self) -> Result<(), StoreError> {
+        if carillon_store::route::version(&self.db).await? != self.routing_version.load(Ordering::Relaxed) {
+            self.reload_routing().await?;
+        }
+        Ok(())
     }
 
     /// Ends what runs beside the requests: links get the answers they are owed, for at most `patience`; then what is known is made
     /// durable, if the database takes it within as much time again.
     pub async fn stop(&self, patience: Duration) {
         self.shutdown.cancel();
-        let engine = self.engine.lock().take();
-        if let Some(Engine { running, links }) = engine {
-            links.stop(patience).await;
+        let running = self.running.lock().take();
+        if let Some(running) = running {
+            self.links.stop(patience).await;
             running.finish(patience).await;
         }
         self.db.close().await;
     }
 }
 
-async fn start_engine(
-    config: &Config,
-    clock: &Clock,
-    db: &Db,
-    secrets: &Secrets,
-) -> Result<(Pipeline, Notifier, Engine), StoreError> {
-    let mut connections = Vec::with_capacity(config.connections.len());
-    for (index, c) in config.connections.iter().enumerate() {
-        let tried = Tried {
-            no: connection::number(db, &c.name).await?,
-            receipts: c.receipts,
-            unknown_wait_ms: i64::from(c.unknown_wait_s) * 1_000,
-            attempts_max: c.attempts_max,
-            index,
-        };
-        let resend_unknown = c.unknown == UnknownPolicy::Resend;
-        connections.push(ConnectionInfo { name: c.name.clone(), tried, sessions: c.binds as usize, resend_unknown });
-    }
+async fn start_pipeline(config: &Config, clock: &Clock, db: &Db) -> Result<(Pipeline, Running), StoreError> {
     let mut tiers = Vec::new();
     let mut after = AccountNo::PLATFORM;
     loop {
@@ -159,16 +161,7 @@ async fn start_engine(
         tiers.extend(page.iter().filter(|a| a.tier != Tier::Regular).map(|a| (a.no, a.tier)));
     }
     let prices = load_prices(config, db).await?;
-    let (pipeline, running) =
-        Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
-    // Before anything is settled.
-    let notify = Notifier::open(db, pipeline.clone()).await?;
-    let key = secrets.phone_key;
-    let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
-    let links = links::start(&config.connections, &config.sandbox, &pipeline, clock, tag)
-        .await
-        .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-    Ok((pipeline, notify, Engine { running, links }))
+    Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers).await
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {

@@ -169,6 +169,9 @@ fn follow_prices(app: &App) {
                 Ok(prices) => app.pipeline.set_prices(prices),
                 Err(error) => tracing::warn!(%error, "could not read the prices; those in force stay"),
             }
+            if let Err(error) = app.follow_routing().await {
+                tracing::warn!(%error, "could not read connections and routes; those in force stay");
+            }
         }
     });
 }

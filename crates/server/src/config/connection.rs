@@ -1,5 +1,7 @@
 //! One `[[connection]]`. Meanings and defaults are listed at the foot of `config.default.toml`; a test holds the two together.
 
+use std::hash::{Hash, Hasher};
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
@@ -108,6 +110,15 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<SecretString, D:
 }
 
 impl Connection {
+    /// Differs when anything of it does, secrets included; the same within one process only.
+    pub fn fingerprint(&self) -> u64 {
+        use secrecy::ExposeSecret;
+        let mut hasher = std::hash::DefaultHasher::new();
+        // What is not secret prints itself.
+        (format!("{self:?}"), self.password.expose_secret()).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// What types cannot say: the setting, and the rule it breaks.
     pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
         let name = self.name.as_bytes();

@@ -25,6 +25,7 @@ pub struct Config {
     pub senders: Senders,
     pub auth: Auth,
     pub pipeline: Pipeline,
+    pub throughput: Throughput,
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
     pub log: Log,
@@ -72,6 +73,8 @@ sections! {
         intake_waiting_max: usize, commit_max: usize, queue_window: usize, memory_max: usize, retry_first_ms: u64, retry_factor: u32,
         retry_max_ms: u64, retries_max: u16, idempotency_days: u16,
     }
+    /// Parts a second of an account by its tier.
+    Throughput { regular: u32, premium: u32, vip: u32, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.

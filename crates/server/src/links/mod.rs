@@ -1,15 +1,17 @@
 //! The links to carriers: one supervisor per configured connection keeps its sessions bound, pulls messages when there is a slot and a
 //! token, and reports what the carrier said. The sandbox is a connection like any other, to a simulator in this process.
 
-pub(crate) mod rate;
 mod session;
 mod submit;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use carillon_domain::phone::Phone;
+use carillon_domain::rate::Rate;
+use carillon_domain::route::{Book, ConnectionNo};
 use carillon_smpp::{Backoff, BindKind, ClientConfig, ClientTls, ConnectError, Limits};
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
@@ -17,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Connection, Kind, Sandbox};
-use crate::pipeline::Pipeline;
+use crate::config::{Connection, Kind, Sandbox, UnknownPolicy};
+use crate::pipeline::dispatch::Tried;
+use crate::pipeline::routing::Costs;
+use crate::pipeline::{ConnectionInfo, Pipeline};
+use crate::routing::Configured;
 use crate::simulator::{self, Behaviour, SimulatorConfig};
-
-use rate::Bucket;
 
 /// Why links could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ struct Shared {
     clock: Clock,
     /// Hash of a number, for matching receipts.
     tag: PhoneTag,
-    bucket: Mutex<Bucket>,
+    rate: Mutex<Rate>,
     bound: AtomicU32,
     breaker: Breaker,
     stop: CancellationToken,
@@ -83,61 +86,163 @@ impl Breaker {
     }
 }
 
-/// The running links.
-pub struct Links {
+/// The links of one connection as it is configured now.
+struct Running {
+    fingerprint: u64,
     stop: CancellationToken,
     tasks: TaskTracker,
-    sandboxes: Vec<simulator::Simulator>,
+    /// The carrier in this process, of a sandbox.
+    sandbox: Option<simulator::Simulator>,
 }
 
-/// Starts a supervisor for each session of each connection.
-pub async fn start(
-    connections: &[Connection],
-    sandbox: &Sandbox,
-    pipeline: &Pipeline,
-    clock: &Clock,
-    tag: PhoneTag,
-) -> Result<Links, LinkError> {
-    let (stop, tasks, mut sandboxes) = (CancellationToken::new(), TaskTracker::new(), Vec::new());
-    for (index, settings) in connections.iter().enumerate() {
-        let mut client = client_config(settings)?;
-        if settings.kind == Kind::Sandbox {
-            let carrier = simulator::start(sandbox_config(sandbox)).await.map_err(LinkError::Sandbox)?;
-            client.host = carrier.addr().ip().to_string();
-            client.port = carrier.addr().port();
-            client.system_id = "sandbox".into();
-            sandboxes.push(carrier);
-        }
-        let shared = Arc::new(Shared {
-            index,
-            settings: settings.clone(),
-            pipeline: pipeline.clone(),
-            clock: clock.clone(),
-            tag: tag.clone(),
-            bucket: Mutex::new(Bucket::new(settings.rate)),
-            bound: AtomicU32::new(0),
-            breaker: Breaker::default(),
-            stop: stop.clone(),
-        });
-        for number in 0..settings.binds {
-            tasks.spawn(supervise(shared.clone(), client.clone(), number));
-        }
-    }
-    tasks.close();
-    Ok(Links { stop, tasks, sandboxes })
-}
-
-impl Links {
+impl Running {
     /// Stops pulling, waits for the answers that are owed, and unbinds; at most `patience`.
-    pub async fn stop(self, patience: Duration) {
+    async fn stop(self, name: &str, patience: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            tracing::warn!("carriers still owed answers after {} s: their outcome is unknown", patience.as_secs());
+            tracing::warn!(connection = %name, "connection {name}: the carrier still owed answers after {} s: their outcome is unknown", patience.as_secs());
         }
-        for sandbox in self.sandboxes {
+        if let Some(sandbox) = self.sandbox {
             sandbox.shutdown().await;
         }
     }
+}
+
+/// All links, and what they share.
+pub struct Links {
+    pipeline: Pipeline,
+    clock: Clock,
+    tag: PhoneTag,
+    sandbox: Sandbox,
+    running: tokio::sync::Mutex<HashMap<ConnectionNo, (String, Running)>>,
+    /// Links of what was changed or taken away, until they ended.
+    ending: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Links(..)")
+    }
+}
+
+/// How long links that are replaced may wait for answers that are owed.
+const REPLACED_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Links {
+    /// None yet; `apply` brings them.
+    pub fn new(pipeline: Pipeline, clock: Clock, tag: PhoneTag, sandbox: Sandbox) -> Links {
+        let (running, ending, stop) = (tokio::sync::Mutex::default(), TaskTracker::new(), CancellationToken::new());
+        Links { pipeline, clock, tag, sandbox, running, ending, stop }
+    }
+
+    /// Brings the links to what is configured: new ones start, changed ones start anew once the old ones have heard what they are owed, and
+    /// those that are gone end. Messages are routed by `book` from here on.
+    pub async fn apply(&self, configured: &[Configured], book: Book, costs: Costs) {
+        let mut running = self.running.lock().await;
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let same = |no: &ConnectionNo, r: &Running| {
+            configured.iter().any(|c| c.no == *no && c.settings.fingerprint() == r.fingerprint)
+        };
+        let gone: Vec<ConnectionNo> = running.iter().filter(|(no, (_, r))| !same(no, r)).map(|(no, _)| *no).collect();
+        let mut old: HashMap<_, _> = gone.into_iter().filter_map(|no| Some((no, running.remove(&no)?))).collect();
+        for Configured { no, settings, .. } in configured {
+            if running.contains_key(no) {
+                continue;
+            }
+            let line = self.pipeline.add_line(info(*no, settings));
+            let (stop, tasks) = (self.stop.child_token(), TaskTracker::new());
+            let (mut next, before) = (
+                Running { fingerprint: settings.fingerprint(), stop, tasks, sandbox: None },
+                old.remove(no).map(|(_, before)| before),
+            );
+            let started = self.start(line, settings, &mut next, before).await;
+            if let Err(error) = started {
+                tracing::error!(connection = %settings.name, %error, "{error}");
+                self.pipeline.trouble(line, error.to_string());
+            }
+            running.insert(*no, (settings.name.clone(), next));
+        }
+        self.pipeline.set_routing(book, costs);
+        for (name, before) in old.into_values() {
+            self.ending.spawn(async move { before.stop(&name, REPLACED_PATIENCE).await });
+        }
+    }
+
+    async fn start(
+        &self,
+        line: usize,
+        settings: &Connection,
+        running: &mut Running,
+        before: Option<Running>,
+    ) -> Result<(), LinkError> {
+        let mut client = client_config(settings)?;
+        if settings.kind == Kind::Sandbox {
+            let carrier = simulator::start(sandbox_config(&self.sandbox)).await.map_err(LinkError::Sandbox)?;
+            client.host = carrier.addr().ip().to_string();
+            client.port = carrier.addr().port();
+            client.system_id = "sandbox".into();
+            running.sandbox = Some(carrier);
+        }
+        let shared = Arc::new(Shared {
+            index: line,
+            settings: settings.clone(),
+            pipeline: self.pipeline.clone(),
+            clock: self.clock.clone(),
+            tag: self.tag.clone(),
+            rate: Mutex::new(Rate::new(settings.rate)),
+            bound: AtomicU32::new(0),
+            breaker: Breaker::default(),
+            stop: running.stop.clone(),
+        });
+        // A carrier allows so many binds: the old ones end before the new ones begin.
+        let name = settings.name.clone();
+        let ended = CancellationToken::new();
+        match before {
+            Some(before) => {
+                let ended = ended.clone().drop_guard();
+                self.ending.spawn(async move {
+                    before.stop(&name, REPLACED_PATIENCE).await;
+                    drop(ended);
+                });
+            }
+            None => ended.cancel(),
+        }
+        for number in 0..settings.binds {
+            let (shared, client, ended) = (shared.clone(), client.clone(), ended.clone());
+            running.tasks.spawn(async move {
+                ended.cancelled().await;
+                supervise(shared, client, number).await;
+            });
+        }
+        running.tasks.close();
+        Ok(())
+    }
+
+    /// Stops all: no more is pulled, answers that are owed are waited for, at most `patience`.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.cancel();
+        let running = std::mem::take(&mut *self.running.lock().await);
+        for (name, links) in running.into_values() {
+            self.ending.spawn(async move { links.stop(&name, patience).await });
+        }
+        self.ending.close();
+        self.ending.wait().await;
+    }
+}
+
+/// What the pipeline is to know of a connection.
+fn info(no: ConnectionNo, settings: &Connection) -> ConnectionInfo {
+    let tried = Tried {
+        no,
+        receipts: settings.receipts,
+        unknown_wait_ms: i64::from(settings.unknown_wait_s) * 1_000,
+        attempts_max: settings.attempts_max,
+        claims: settings.unknown == UnknownPolicy::GiveUp,
+    };
+    ConnectionInfo { name: settings.name.clone(), tried, sessions: settings.binds as usize }
 }
 
 fn sandbox_config(sandbox: &Sandbox) -> SimulatorConfig {
@@ -190,12 +295,9 @@ async fn supervise(shared: Arc<Shared>, client: ClientConfig, number: u32) {
             Ok(parts) => {
                 tracing::info!(connection = %name, number, "connection {name}: session {number} is bound");
                 let began = shared.clock.monotonic();
-                shared.bound.fetch_add(1, Ordering::Relaxed);
-                shared.pipeline.set_up(shared.index, true);
+                shared.pipeline.set_bound(shared.index, shared.bound.fetch_add(1, Ordering::Relaxed) + 1);
                 session::run(&shared, parts, number as usize).await;
-                if shared.bound.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    shared.pipeline.set_up(shared.index, false);
-                }
+                shared.pipeline.set_bound(shared.index, shared.bound.fetch_sub(1, Ordering::Relaxed) - 1);
                 if shared.clock.monotonic().saturating_sub(began) > Duration::from_secs(10) {
                     backoff.reset();
                     refusals = 0;
@@ -204,6 +306,7 @@ async fn supervise(shared: Arc<Shared>, client: ClientConfig, number: u32) {
             }
             Err(error) => {
                 refusals += 1;
+                shared.pipeline.trouble(shared.index, error.to_string());
                 if refusals == 1 || refusals.is_multiple_of(10) {
                     tracing::warn!(connection = %name, %error, refusals, "connection {name}: not bound: {error} (try {refusals})");
                 }

@@ -190,7 +190,9 @@ impl Work<'_> {
                 self.pause_until = None;
             }
             let window = i64::from(shared.settings.window);
-            let doubt = i64::from(shared.settings.in_doubt()) - shared.pipeline.in_doubt(index);
+            // What is claimed counts as in doubt, and is what the next pull brings.
+            let doubt = i64::from(shared.settings.in_doubt()) - shared.pipeline.in_doubt(index)
+                + shared.pipeline.claimed(index);
             let mut room = (self.sender.free_slots() as i64).min(doubt);
             let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
             if trial {
@@ -199,10 +201,13 @@ impl Work<'_> {
             if room <= 0 {
                 return None;
             }
-            let now = shared.clock.monotonic();
-            let tokens = shared.bucket.lock().available(now);
+            let now = shared.pipeline.now();
+            let (tokens, free_at) = {
+                let mut rate = shared.rate.lock();
+                (rate.available(now), rate.free_at(now))
+            };
             if tokens == 0 {
-                return Some(at + shared.bucket.lock().wait(now));
+                return Some(at + std::time::Duration::from_millis(free_at - now));
             }
             // An eighth of the window is kept for one-time codes, if it has more than one slot. The one message of a trial is any.
             let kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
@@ -234,14 +239,14 @@ impl Work<'_> {
     }
 
     /// Hands one message over. It comes back if the session takes no more.
-    fn submit(&mut self, job: Box<Job>, now: std::time::Duration) -> Result<(), Box<Job>> {
+    fn submit(&mut self, job: Box<Job>, now: u64) -> Result<(), Box<Job>> {
         let parts = job.pending();
         let (slot, usage) = self.slots.reserve();
         let settings = &self.shared.settings;
         let now_ms = self.shared.clock.now_ms();
         let (sent, result) =
             self.submitter.send(&self.sender, settings, &job.message, &parts, now_ms, |part| token(slot, usage, part));
-        self.shared.bucket.lock().take(now, sent as u64);
+        self.shared.rate.lock().take(now, sent as u64);
         if sent == 0 {
             self.slots.free.push(slot);
             match result {
@@ -394,6 +399,7 @@ impl Work<'_> {
             sender: None,
             kind,
             carrier_error,
+            reroute: false,
             at: self.shared.clock.now_ms(),
         };
         self.receipts.push((hot, Some((session.clone(), to))));

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use carillon_domain::error_code::ErrorCode;
 use carillon_smpp::CommandStatus;
-use carillon_store::hot::{SettleItem, Settled, Step, Verdict};
+use carillon_store::hot::{ReceiptKind, SettleItem, Settled, Step, Verdict};
 
 use super::Pipeline;
 use super::memory::{Memory, OtpAnswer};
@@ -61,9 +61,10 @@ impl Pipeline {
         let mut memory = self.0.memory.lock();
         let mut counts = writer::Counts::default();
         let (mut hungry, mut told, mut due) = (false, false, None::<i64>);
-        let mut acknowledge = Vec::new();
+        let (mut acknowledge, mut claimed) = (Vec::new(), Vec::new());
+        let lines = self.0.lines.read().clone();
+        let mut touched = vec![0i64; lines.len()];
         let mut owed = Vec::new();
-        let mut touched = vec![0i64; self.0.lines.len()];
         for ((item, then), result) in items.iter().zip(thens).zip(results) {
             counts.add(item, &result);
             told |= result.told;
@@ -73,7 +74,17 @@ impl Pipeline {
                 let last = matches!(item, SettleItem::End { unknown_too: true, .. });
                 self.tell_waiter(&mut memory, &result, last);
             }
+            if let SettleItem::Receipt(receipt) = item
+                && result.changed
+                && receipt.kind != ReceiptKind::Interim
+            {
+                memory.routing.ended(receipt.connection, receipt.kind == ReceiptKind::Delivered);
+            }
             match then {
+                Then::Claimed { connection, job } => {
+                    lines[connection].claimed.lock().push_back(job);
+                    claimed.push(connection);
+                }
                 Then::Answered { connection, parts, job } => {
                     touched[connection] += parts;
                     if let Some(job) = job {
@@ -96,7 +107,15 @@ impl Pipeline {
             }
         }
         drop(memory);
-        for (line, parts) in self.0.lines.iter().zip(touched) {
+        claimed.dedup();
+        for connection in claimed {
+            lines[connection].wake();
+            // A link that went down meanwhile has given back what it had.
+            if !lines[connection].is_up() {
+                self.give_back(connection);
+            }
+        }
+        for (line, parts) in lines.iter().zip(touched) {
             if parts > 0 {
                 line.in_doubt.fetch_sub(parts, Ordering::Relaxed);
                 line.wake();

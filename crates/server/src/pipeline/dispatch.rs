@@ -30,8 +30,8 @@ pub struct Tried {
     pub unknown_wait_ms: i64,
     /// Submits of one message on it at most.
     pub attempts_max: u16,
-    /// Its place among the connections, for the `tried` bits.
-    pub index: usize,
+    /// Whether it is to get nothing twice: each part is claimed, durably, before it is handed over.
+    pub claims: bool,
 }
 
 /// What becomes of a job once all parts that were submitted are answered.
@@ -72,6 +72,7 @@ fn item(job: &Job, part: u8, tried: &Tried, at: i64, result: PartResult) -> Sett
         phone_tag: job.message.phone_tag,
         sender: job.message.sender.clone(),
         at,
+        claimed: tried.claims,
         result,
     })
 }
@@ -170,7 +171,7 @@ pub fn decide(
 }
 
 fn fail_over(job: &mut Job, error: &SendError, tried: &Tried, now_ms: i64, items: &mut Vec<SettleItem>) -> Fate {
-    job.tried |= 1 << tried.index;
+    job.tried.push(tried.no);
     for part in job.pending().into_iter().take(1) {
         let result = PartResult::FailOver { error: error.code.number(), carrier_error: error.carrier.clone() };
         items.push(item(job, part, tried, now_ms, result));
@@ -241,7 +242,7 @@ mod tests {
             (Lane::Normal, 1, vec![refused(FailOver), refused(FailOver)], true, None, Fate::FailOver, "failover"),
             (Lane::Normal, 1, vec![ok(), refused(Throttled)], true, None, Fate::Again { after_ms: 100 }, "accepted"),
         ];
-        let tried = Tried { no: 1, receipts: true, unknown_wait_ms: 60_000, attempts_max: 7, index: 0 };
+        let tried = Tried { no: 1, receipts: true, unknown_wait_ms: 60_000, attempts_max: 7, claims: false };
         let policy = RetryPolicy { first_ms: 1_000, factor: 3, max_ms: 9_000, retries_max: 6 };
         for (i, (lane, attempts, answers, another, deadline, fate, settled)) in rows.into_iter().enumerate() {
             let mut job = job(1, lane, 1, answers.len() as u8, 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, MessageId};
-use carillon_domain::message::Lane;
+use carillon_domain::message::{Lane, State};
 use carillon_store::StoreError;
 use carillon_store::hot::{HotReader, SettleItem};
 use uuid::Uuid;
@@ -96,7 +96,11 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
         let mut memory = pipeline.0.memory.lock();
         for (at, message) in rows {
             let id = message.id;
-            if memory.feed_due(pipeline.job(message, None), at) {
+            let job = pipeline.job(message, None);
+            if let Some(error) = memory.routing.failed_for_good(&job) {
+                let item = SettleItem::End { id, state: State::Undelivered, error, unknown_too: false };
+                due.push(SettleEntry { item, then: Then::Nothing });
+            } else if memory.feed_due(job, at) {
                 due.push(SettleEntry { item: SettleItem::Due { id }, then: Then::Nothing });
             }
         }
@@ -110,8 +114,9 @@ async fn feed_due(pipeline: &Pipeline, reader: &mut HotReader) -> Result<bool, S
 pub(super) async fn decide_unknown(pipeline: &Pipeline, reader: &mut HotReader) -> Result<(), StoreError> {
     let undecided = reader.undecided(pipeline.0.clock.now_ms(), 500).await?;
     pipeline.settle(undecided.into_iter().map(|attempt| {
-        let line = pipeline.0.lines.iter().find(|l| l.info.tried.no == attempt.connection);
-        let resend = line.is_some_and(|l| l.info.resend_unknown);
+        let line = pipeline.0.memory.lock().routing.line(attempt.connection);
+        // What was handed to a connection that is gone is not sent again: nobody can say any more what it allowed.
+        let resend = line.is_some_and(|line| !pipeline.line(line).info.tried.claims);
         let item = SettleItem::Decide { attempt, resend, error: ErrorCode::OutcomeUnknown.number() };
         SettleEntry { item, then: Then::Nothing }
     }));

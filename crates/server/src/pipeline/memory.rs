@@ -9,11 +9,14 @@ use std::collections::{BinaryHeap, VecDeque};
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, BatchId, MessageId};
 use carillon_domain::message::Lane;
+use carillon_domain::route::{Book, ConnectionNo};
 use carillon_store::hot::SpanKey;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 
 use super::queue::{Job, Queue};
+use super::routing::{Costs, Routing};
+use super::throttle::Throttle;
 
 /// What became of a one-time code within its deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +37,8 @@ pub(super) struct Lines {
     pub(super) queue: Queue,
     /// Whether its link can take messages.
     pub(super) up: bool,
+    /// Its connection's number.
+    no: ConnectionNo,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,10 @@ pub(super) enum Whereabouts {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) lines: Vec<Lines>,
+    pub(super) routing: Routing,
+    pub(super) throttle: Throttle,
+    /// What no connection there is may take: it waits for one.
+    pub(super) unroutable: Vec<Box<Job>>,
     spans: FxHashMap<SpanKey, Span>,
     backlog: FxHashMap<(AccountNo, Lane), VecDeque<SpanKey>>,
     counts: FxHashMap<(AccountNo, Lane), usize>,
@@ -124,10 +133,23 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(connections: usize, window: usize, memory_max: usize) -> Memory {
-        let lines = (0..connections).map(|_| Lines::default()).collect();
+    pub(super) fn new(window: usize, memory_max: usize) -> Memory {
         // A lane is fed once half its window is free: it must be one that memory can have free.
-        Memory { lines, window: window.min(memory_max), memory_max, ..Memory::default() }
+        Memory { window: window.min(memory_max), memory_max, ..Memory::default() }
+    }
+
+    /// One more line; see `Pipeline::add_line`.
+    pub(super) fn add_line(&mut self, no: ConnectionNo) {
+        self.lines.push(Lines { no, ..Lines::default() });
+    }
+
+    /// Other routes. What waits is routed anew, in the order it stood in each queue.
+    pub(super) fn set_routing(&mut self, book: Book, costs: Costs, newest: FxHashMap<ConnectionNo, usize>) {
+        self.routing.set(book, costs, newest);
+        let waiting: Vec<Box<Job>> = self.lines.iter_mut().flat_map(|l| l.queue.drain(|_| true)).collect();
+        for job in waiting.into_iter().chain(std::mem::take(&mut self.unroutable)) {
+            self.route(job);
+        }
     }
 
     /// Messages in memory, in flight included.
@@ -208,18 +230,23 @@ impl Memory {
         self.route(job);
     }
 
-    /// Into the queue of the first connection that is up and has not refused it; of the first at all, if none is.
-    pub(super) fn route(&mut self, job: Box<Job>) {
-        let fits = |(i, lines): &(usize, &Lines)| lines.up && job.tried & (1 << i) == 0;
-        let chosen = self.lines.iter().enumerate().find(fits).map(|(i, _)| i);
-        let untried = || (0..self.lines.len()).find(|i| job.tried & (1 << i) == 0).unwrap_or(0);
-        let chosen = chosen.unwrap_or_else(untried);
-        self.lines[chosen].queue.push(job);
+    /// Into the queue of the first connection of its order that is up and has not refused it; of the first that has not, if none is up; of
+    /// the first at all, if all have.
+    pub(super) fn route(&mut self, mut job: Box<Job>) {
+        job.sender_flow = self.throttle.flow(&job);
+        let order = self.routing.order(&job);
+        let untried = |line: &&usize| !job.tried.contains(&self.lines[**line].no);
+        let up = order.iter().filter(untried).find(|line| self.lines[**line].up);
+        match up.or_else(|| order.iter().find(untried)).or(order.first()).copied() {
+            Some(line) => self.lines[line].queue.push(job),
+            None => self.unroutable.push(job),
+        }
     }
 
-    /// Whether a connection other than those that refused it is left for a job.
-    pub(super) fn another(&self, tried: u64) -> bool {
-        (0..self.lines.len()).any(|i| tried & (1 << i) == 0)
+    /// Whether a connection is left for a job, other than this line's and those that refused it.
+    pub(super) fn another(&self, job: &Job, line: usize) -> bool {
+        let (no, order) = (self.lines[line].no, self.routing.order(job));
+        order.iter().map(|line| self.lines[*line].no).any(|other| other != no && !job.tried.contains(&other))
     }
 
     /// A link came up or went down. What waits for one that is down goes to one that is up.
@@ -237,8 +264,14 @@ impl Memory {
     }
 
     /// The next job for a connection's link.
-    pub(super) fn pull(&mut self, connection: usize, otp_only: bool) -> Option<Box<Job>> {
-        let job = self.lines[connection].queue.pull(otp_only)?;
+    pub(super) fn pull(&mut self, connection: usize, otp_only: bool, now: u64) -> Option<Box<Job>> {
+        let Memory { lines, throttle, .. } = self;
+        let queue = &mut lines[connection].queue;
+        let job = if throttle.is_idle() {
+            queue.pull(otp_only, |_| true)?
+        } else {
+            queue.pull(otp_only, |job| throttle.may_go(job, now))?
+        };
         self.in_flight.insert(job.message.id);
         Some(job)
     }
@@ -246,8 +279,14 @@ impl Memory {
     /// A pulled job comes back unsent.
     pub(super) fn put_back(&mut self, connection: usize, job: Box<Job>) {
         self.in_flight.remove(&job.message.id);
-        if self.lines[connection].up {
-            self.lines[connection].queue.put_back(job);
+        self.offer_again(connection, job);
+    }
+
+    /// To the front on the same connection; elsewhere if that is down, or was replaced.
+    fn offer_again(&mut self, connection: usize, job: Box<Job>) {
+        let line = &mut self.lines[connection];
+        if line.up && self.routing.line(line.no) == Some(connection) {
+            line.queue.put_back(job);
         } else {
             self.route(job);
         }
@@ -268,14 +307,10 @@ impl Memory {
 
     /// Offers what has waited long enough. Whether anything was.
     pub(super) fn wake(&mut self, now: u64) -> bool {
-        let mut any = false;
+        let mut any = self.lines.iter_mut().filter_map(|line| line.queue.resume().then_some(())).count() > 0;
         while self.delayed.peek().is_some_and(|d| d.at <= now) {
             let Some(d) = self.delayed.pop() else { break };
-            if self.lines[d.connection].up {
-                self.lines[d.connection].queue.put_back(d.job)
-            } else {
-                self.route(d.job)
-            }
+            self.offer_again(d.connection, d.job);
             any = true;
         }
         any
@@ -400,6 +435,9 @@ impl Memory {
         if let Some(job) = self.lines.iter_mut().find_map(|l| l.queue.remove(id)) {
             return Whereabouts::Taken(job);
         }
+        if let Some(place) = self.unroutable.iter().position(|j| j.message.id == id) {
+            return Whereabouts::Taken(self.unroutable.swap_remove(place));
+        }
         if self.delayed.iter().any(|d| d.job.message.id == id) {
             let (mut found, kept): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.delayed).into_iter().partition(|d| d.job.message.id == id);
@@ -441,7 +479,10 @@ impl Memory {
 
     /// Takes out what its validity has ended for (Unix milliseconds).
     pub(super) fn expired(&mut self, now_ms: i64) -> Vec<Box<Job>> {
-        self.lines.iter_mut().flat_map(|l| l.queue.drain(|j| j.message.expires_at <= now_ms)).collect()
+        let over = |j: &Job| j.message.expires_at <= now_ms;
+        let mut expired: Vec<_> = self.lines.iter_mut().flat_map(|l| l.queue.drain(over)).collect();
+        expired.extend(self.unroutable.extract_if(.., |j| over(j)));
+        expired
     }
 
     /// Someone waits for a one-time code's fate.
@@ -468,6 +509,7 @@ impl Memory {
             ("withdrawn", self.withdrawn.len()),
             ("waiters", self.waiters.len()),
             ("deadlines", self.deadlines.len()),
+            ("unroutable", self.unroutable.len()),
             ("from due", self.from_due.len()),
             ("several", self.several.len()),
             ("skipped", self.skipped.len()),

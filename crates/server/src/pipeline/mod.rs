@@ -13,12 +13,15 @@ mod memory;
 pub mod prepare;
 mod pulse;
 pub mod queue;
+pub mod routing;
 #[cfg(test)]
 mod sim;
+pub mod throttle;
 mod writer;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use carillon_domain::account::Tier;
@@ -27,13 +30,16 @@ use carillon_domain::id::AccountNo;
 use carillon_domain::message::Lane;
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
+use carillon_domain::route::{Book, Measured, PrefixMap};
 use carillon_store::event::Watched;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
-use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Verdict};
+use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SettleItem, SpanKey, Verdict};
+use carillon_store::throughput::Throughput;
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -41,11 +47,12 @@ use crate::clock::Clock;
 use dispatch::Tried;
 use memory::Memory;
 use queue::Job;
+use routing::Costs;
 #[cfg(test)]
 use sim::Hot;
 use writer::{IntakeEntry, SettleEntry, Writer};
 
-pub use carrier::Late;
+pub use carrier::{ConnectionState, Late, LineState};
 pub use memory::OtpAnswer;
 
 /// Why a request was not decided.
@@ -110,8 +117,6 @@ pub struct ConnectionInfo {
     pub tried: Tried,
     /// How many sessions it has.
     pub sessions: usize,
-    /// Whether an outcome that stays unknown is sent again (or given up).
-    pub resend_unknown: bool,
 }
 
 struct Line {
@@ -120,13 +125,35 @@ struct Line {
     wakes: Vec<Notify>,
     /// PDUs submitted and unanswered, or answered and not yet durable.
     in_doubt: AtomicI64,
-    /// A session is bound.
-    bound: AtomicBool,
+    /// What is claimed and may be handed over, in order.
+    claimed: Mutex<VecDeque<Box<Job>>>,
+    /// Sessions that are bound.
+    bound: AtomicU32,
+    /// Why none could be.
+    trouble: Mutex<Option<String>>,
     /// Its breaker is open.
     resting: AtomicBool,
 }
 
 impl Line {
+    fn new(info: ConnectionInfo) -> Line {
+        let wakes = (0..info.sessions).map(|_| Notify::new()).collect();
+        Line {
+            info,
+            wakes,
+            in_doubt: AtomicI64::new(0),
+            claimed: Mutex::default(),
+            bound: AtomicU32::new(0),
+            trouble: Mutex::default(),
+            resting: AtomicBool::new(false),
+        }
+    }
+
+    /// Bound, and not resting: the end of the one must not hide the other.
+    fn is_up(&self) -> bool {
+        self.bound.load(Ordering::Relaxed) > 0 && !self.resting.load(Ordering::Relaxed)
+    }
+
     fn wake(&self) {
         self.wakes.iter().for_each(Notify::notify_one);
     }
@@ -137,7 +164,8 @@ struct Shared {
     clock: Clock,
     memory: Mutex<Memory>,
     inbox: writer::Inbox,
-    lines: Vec<Line>,
+    /// Only ever longer: a connection that changes gets a new line, so that numbers of lines stay what they are.
+    lines: RwLock<Vec<Arc<Line>>>,
     hungry: Notify,
     /// The outbox has something to tell.
     told: Notify,
@@ -166,16 +194,16 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the pipeline and starts the writer, the feeder and the pulse; `Running::finish` ends them.
+    /// Opens the pipeline and starts the writer, the feeder and the pulse; `Running::finish` ends them. Messages wait until `set_routing` says
+    /// where they may go.
     pub async fn start(
         config: PipelineConfig,
         clock: Clock,
         db: &Db,
         prices: PriceBook,
         tiers: impl IntoIterator<Item = (AccountNo, Tier)>,
-        connections: Vec<ConnectionInfo>,
     ) -> Result<(Pipeline, Running), StoreError> {
-        let (pipeline, hot, reader) = Self::open(config, clock, db, prices, tiers, connections, rand::random()).await?;
+        let (pipeline, hot, reader) = Self::open(config, clock, db, prices, tiers, Vec::new(), rand::random()).await?;
         let writer = Writer::new(pipeline.clone(), hot).spawn();
         let feeder = tokio::spawn(feed::run(pipeline.clone(), reader));
         let pulse = tokio::spawn(pulse::run(pipeline.clone()));
@@ -199,27 +227,16 @@ impl Pipeline {
             tracing::info!(batches = discarded, "erased {discarded} batches that were never accepted");
         }
         let mut reader = HotReader::open(db).await?;
-        let mut memory = Memory::new(connections.len(), config.queue_window, config.memory_max);
+        let mut memory = Memory::new(config.queue_window, config.memory_max);
         for span in reader.spans().await? {
             memory.add_span(span.key, span.lane, span.count);
         }
-        let line = |info: ConnectionInfo| {
-            let wakes = (0..info.sessions).map(|_| Notify::new()).collect();
-            Line {
-                info,
-                wakes,
-                in_doubt: AtomicI64::new(0),
-                bound: AtomicBool::new(false),
-                resting: AtomicBool::new(false),
-            }
-        };
-        let lines = connections.into_iter().map(line).collect();
         let shared = Shared {
             config,
             clock,
             memory: Mutex::new(memory),
             inbox: writer::Inbox::default(),
-            lines,
+            lines: RwLock::default(),
             hungry: Notify::new(),
             told: Notify::new(),
             watched: hot.watched(),
@@ -233,6 +250,17 @@ impl Pipeline {
             abandoned: AtomicBool::new(false),
         };
         let pipeline = Pipeline(Arc::new(shared));
+        let in_order: Vec<_> = connections.iter().map(|c| (AccountNo::PLATFORM, c.tried.no)).collect();
+        for info in connections {
+            pipeline.add_line(info);
+        }
+        pipeline.set_routing(Book::new(Vec::new(), &in_order, PrefixMap::default()), Costs::default());
+        // What was about to be handed over when the program ended, was perhaps: it is not to be read as if it were waiting.
+        let now = pipeline.0.clock.now_ms();
+        let unheard: Vec<SettleItem> = reader.claims().await?.into_iter().map(|claim| claim.unheard(now)).collect();
+        for items in unheard.chunks(1_000) {
+            hot.commit_settle(items, &[], now).await?;
+        }
         // What was due before this start is in memory before anyone asks whether we are ready.
         feed::feed_once(&pipeline, &mut reader).await?;
         Ok((pipeline, hot, reader))
@@ -292,6 +320,39 @@ impl Pipeline {
         *self.0.prices.write() = Arc::new(prices);
     }
 
+    /// A line for a connection, down until its link says otherwise. Nothing is routed to it before `set_routing`.
+    pub fn add_line(&self, info: ConnectionInfo) -> usize {
+        let mut lines = self.0.lines.write();
+        let mut memory = self.0.memory.lock();
+        memory.add_line(info.tried.no);
+        lines.push(Arc::new(Line::new(info)));
+        lines.len() - 1
+    }
+
+    /// Other routes, or other lines: of several of one connection the newest counts. What waits is routed anew.
+    pub fn set_routing(&self, book: Book, costs: Costs) {
+        let lines = self.0.lines.read();
+        let newest = lines.iter().enumerate().map(|(i, line)| (line.info.tried.no, i)).collect();
+        drop(lines);
+        self.0.memory.lock().set_routing(book, costs, newest);
+        self.wake_links();
+    }
+
+    /// Looks something up in the routes in force, with what was measured of the connections.
+    pub fn with_routes<T>(&self, look: impl FnOnce(&Book, &dyn Measured) -> T) -> T {
+        let memory = self.0.memory.lock();
+        look(memory.routing.book(), &memory.routing)
+    }
+
+    /// Other rates of accounts and senders, and of tiers (regular, premium, VIP) for accounts that have none; parts a second, 0 is no limit.
+    pub fn set_throughput(&self, set: Vec<Throughput>, tiers: [u32; 3]) {
+        self.0.memory.lock().throttle.set(set, tiers);
+    }
+
+    fn line(&self, index: usize) -> Arc<Line> {
+        self.0.lines.read()[index].clone()
+    }
+
     /// Changes an account's share from its next message on.
     pub fn set_tier(&self, account: AccountNo, tier: Tier) {
         self.0.weights.write().insert(account, tier.weight());
@@ -333,7 +394,8 @@ impl Pipeline {
             let whole = self.0.config.otp_deadline.as_millis() as u64;
             self.now() + (whole - whole / 50).saturating_sub(age)
         });
-        Box::new(Job { message, span, weight, tried: 0, throttled: 0, pulled_at: 0, deadline })
+        let tried = SmallVec::from_slice(&message.refused_by);
+        Box::new(Job { message, span, weight, tried, throttled: 0, pulled_at: 0, sender_flow: 0, deadline })
     }
 }
 
@@ -343,6 +405,12 @@ pub struct Running {
     writer: std::thread::JoinHandle<()>,
     feeder: tokio::task::JoinHandle<()>,
     pulse: tokio::task::JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running(..)")
+    }
 }
 
 impl Running {

@@ -7,7 +7,6 @@ use carillon_domain::message::State;
 use carillon_store::hot::SettleItem;
 
 use super::Pipeline;
-use super::carrier::expiry_of;
 use super::memory::{ORPHANED, Whereabouts};
 use super::writer::{SettleEntry, Then};
 
@@ -40,6 +39,7 @@ pub(super) fn tick(pipeline: &Pipeline, whole_second: bool) {
     end_overdue(pipeline);
     let now = pipeline.now();
     let mut memory = pipeline.0.memory.lock();
+    memory.routing.now_ms = pipeline.0.clock.now_ms();
     let woken = memory.wake(now);
     let expired = if whole_second {
         memory.forget_withdrawn(now);
@@ -57,7 +57,7 @@ pub(super) fn tick(pipeline: &Pipeline, whole_second: bool) {
             expired
                 .into_iter()
                 .map(|job| {
-                    let code = expiry_of(&job);
+                    let code = pipeline.expiry_of(&job);
                     (job, code)
                 })
                 .collect(),

@@ -8,8 +8,10 @@ use std::hash::{Hash, Hasher};
 
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::Lane;
+use carillon_domain::route::ConnectionNo;
 use carillon_store::hot::{QueuedMessage, SpanKey};
 use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
 
 /// A message on its way, with what only this process knows of it.
 #[derive(Debug)]
@@ -20,17 +22,23 @@ pub struct Job {
     pub span: Option<SpanKey>,
     /// Weight of its account's tier.
     pub weight: u32,
-    /// Connections that refused it, one bit each.
-    pub tried: u64,
+    /// Connections that refused it, or took it and reported a failure.
+    pub tried: SmallVec<[ConnectionNo; 2]>,
     /// Times a carrier asked for less when it was offered.
     pub throttled: u32,
     /// When it was last pulled to be handed over, Unix milliseconds.
     pub pulled_at: i64,
+    /// Names its sender's turns, if that has a rate of its own; 0 if not.
+    pub sender_flow: u32,
     /// No submit starts after this (monotonic milliseconds); OTP only.
     pub deadline: Option<u64>,
 }
 
 impl Job {
+    fn flow(&self) -> Flow {
+        (self.message.id.account(), self.sender_flow)
+    }
+
     /// Bits that differ from message to message and from try to try, so that waits spread.
     pub fn jitter(&self) -> u32 {
         let mut hasher = FxHasher::default();
@@ -52,6 +60,9 @@ impl Job {
     }
 }
 
+/// What takes turns: an account, apart by senders that have a rate of their own.
+type Flow = (AccountNo, u32);
+
 /// What an account has waiting in one lane.
 #[derive(Debug, Default)]
 struct Turn {
@@ -62,8 +73,10 @@ struct Turn {
 /// One lane: accounts take turns.
 #[derive(Debug, Default)]
 struct LaneQueue {
-    turns: FxHashMap<AccountNo, Turn>,
-    ring: VecDeque<AccountNo>,
+    turns: FxHashMap<Flow, Turn>,
+    ring: VecDeque<Flow>,
+    /// Whose rate is used up for the moment: in no ring until `resume`.
+    held: Vec<Flow>,
     /// What the lane may still take before the others have had their share.
     credit: i64,
     len: usize,
@@ -77,10 +90,10 @@ const QUANTUM: i64 = 4;
 
 impl LaneQueue {
     fn push(&mut self, job: Box<Job>, front: bool) {
-        let account = job.message.id.account();
-        let turn = self.turns.entry(account).or_default();
+        let flow = job.flow();
+        let turn = self.turns.entry(flow).or_default();
         if turn.jobs.is_empty() {
-            self.ring.push_back(account);
+            self.ring.push_back(flow);
         }
         if front {
             turn.jobs.push_front(job);
@@ -90,10 +103,10 @@ impl LaneQueue {
         self.len += 1;
     }
 
-    fn pop(&mut self) -> Option<Box<Job>> {
+    fn pop(&mut self, may_go: &mut impl FnMut(&Job) -> bool) -> Option<Box<Job>> {
         loop {
-            let account = *self.ring.front()?;
-            let turn = self.turns.get_mut(&account).expect("an account in the ring has a turn");
+            let flow = *self.ring.front()?;
+            let turn = self.turns.get_mut(&flow).expect("a flow in the ring has a turn");
             let (cost, weight) =
                 turn.jobs.front().map(|j| (j.cost(), i64::from(j.weight))).expect("a turn in the ring is not empty");
             if turn.deficit < cost {
@@ -102,10 +115,14 @@ impl LaneQueue {
                 self.ring.rotate_left(1);
                 continue;
             }
+            if turn.jobs.front().is_some_and(|job| !may_go(job)) {
+                self.held.extend(self.ring.pop_front());
+                continue;
+            }
             turn.deficit -= cost;
             let job = turn.jobs.pop_front();
             if turn.jobs.is_empty() {
-                self.turns.remove(&account);
+                self.turns.remove(&flow);
                 self.ring.pop_front();
             }
             self.len -= 1;
@@ -113,10 +130,18 @@ impl LaneQueue {
         }
     }
 
+    /// Rates have recovered: whoever was held back takes turns again. Whether anyone was.
+    fn resume(&mut self) -> bool {
+        let any = !self.held.is_empty();
+        self.ring.extend(self.held.drain(..));
+        any
+    }
+
     fn take(&mut self, wanted: impl Fn(&Job) -> bool, account: Option<AccountNo>, out: &mut Vec<Box<Job>>) {
-        let accounts: Vec<AccountNo> = account.map_or_else(|| self.ring.iter().copied().collect(), |a| vec![a]);
-        for account in accounts {
-            let Some(turn) = self.turns.get_mut(&account) else { continue };
+        self.resume();
+        let flows: Vec<Flow> = self.ring.iter().copied().filter(|f| account.is_none_or(|a| a == f.0)).collect();
+        for flow in flows {
+            let Some(turn) = self.turns.get_mut(&flow) else { continue };
             if !turn.jobs.iter().any(|j| wanted(j)) {
                 continue;
             }
@@ -126,8 +151,8 @@ impl LaneQueue {
             out.extend(gone);
             turn.jobs = kept;
             if turn.jobs.is_empty() {
-                self.turns.remove(&account);
-                self.ring.retain(|a| *a != account);
+                self.turns.remove(&flow);
+                self.ring.retain(|f| *f != flow);
             }
         }
     }
@@ -160,9 +185,15 @@ impl Queue {
         self.lanes[lane as usize].len
     }
 
-    /// The next message: OTP first; of the others only if `otp_only` is false, by their shares.
-    pub fn pull(&mut self, otp_only: bool) -> Option<Box<Job>> {
-        if let Some(job) = self.lanes[Lane::Otp as usize].pop() {
+    /// Whoever was held back takes turns again. Whether anyone was.
+    pub fn resume(&mut self) -> bool {
+        self.lanes.iter_mut().map(LaneQueue::resume).filter(|resumed| *resumed).count() > 0
+    }
+
+    /// The next message: OTP first; of the others only if `otp_only` is false, by their shares. `may_go` is asked about each before it goes,
+    /// and if it says no, whoever sends it waits for `resume`.
+    pub fn pull(&mut self, otp_only: bool, mut may_go: impl FnMut(&Job) -> bool) -> Option<Box<Job>> {
+        if let Some(job) = self.lanes[Lane::Otp as usize].pop(&mut may_go) {
             return Some(job);
         }
         if otp_only {
@@ -172,13 +203,14 @@ impl Queue {
             let mut waiting = false;
             for lane in [Lane::Express, Lane::Normal, Lane::Bulk] {
                 let queue = &mut self.lanes[lane as usize];
-                if queue.len == 0 {
+                if queue.ring.is_empty() {
                     queue.credit = 0;
                     continue;
                 }
                 waiting = true;
-                if queue.credit > 0 {
-                    let job = queue.pop()?;
+                if queue.credit > 0
+                    && let Some(job) = queue.pop(&mut may_go)
+                {
                     queue.credit -= job.cost();
                     return Some(job);
                 }
@@ -187,7 +219,7 @@ impl Queue {
                 return None;
             }
             for (queue, share) in self.lanes.iter_mut().zip(SHARES) {
-                if queue.len > 0 {
+                if !queue.ring.is_empty() {
                     queue.credit += share;
                 }
             }
@@ -232,12 +264,24 @@ pub(crate) mod tests {
             reference: None,
             attempts: 0,
             expires_at: i64::MAX,
+            tags: None,
+            refused_by: Vec::new(),
+            error: None,
         };
-        Box::new(Job { message, span: None, weight, tried: 0, throttled: 0, pulled_at: 0, deadline: None })
+        Box::new(Job {
+            message,
+            span: None,
+            weight,
+            tried: SmallVec::new(),
+            throttled: 0,
+            pulled_at: 0,
+            sender_flow: 0,
+            deadline: None,
+        })
     }
 
     fn pulled(queue: &mut Queue, count: usize) -> Vec<Box<Job>> {
-        (0..count).map_while(|_| queue.pull(false)).collect()
+        (0..count).map_while(|_| queue.pull(false, |_| true)).collect()
     }
 
     #[test]
@@ -249,8 +293,8 @@ pub(crate) mod tests {
             }
         }
         queue.push(job(1, Lane::Otp, 5_000, 1, 1));
-        assert!(queue.pull(true).is_some_and(|j| j.message.lane == Lane::Otp));
-        assert!(queue.pull(true).is_none());
+        assert!(queue.pull(true, |_| true).is_some_and(|j| j.message.lane == Lane::Otp));
+        assert!(queue.pull(true, |_| true).is_none());
         let got = pulled(&mut queue, 210);
         let of = |lane| got.iter().filter(|j| j.message.lane == lane).count();
         assert_eq!((of(Lane::Express), of(Lane::Normal), of(Lane::Bulk)), (160, 40, 10));
@@ -264,7 +308,7 @@ pub(crate) mod tests {
         }
         pulled(&mut queue, 10);
         queue.push(job(1, Lane::Express, 0, 1, 1));
-        let place = (0..).find(|_| queue.pull(false).is_some_and(|j| j.message.lane == Lane::Express));
+        let place = (0..).find(|_| queue.pull(false, |_| true).is_some_and(|j| j.message.lane == Lane::Express));
         assert!(place < Some(2), "{place:?}");
     }
 
@@ -288,6 +332,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn who_has_no_rate_left_holds_nobody_up() {
+        let mut queue = Queue::default();
+        for i in 0..10 {
+            queue.push(job(1, Lane::Express, i, 1, 1));
+            queue.push(job(2, Lane::Express, i, 1, 1));
+            queue.push(job(1, Lane::Bulk, i, 1, 1));
+        }
+        let mut left = 3;
+        let mut may_go = |job: &Job| {
+            let first = job.message.id.account() == AccountNo(1);
+            left -= i32::from(first && left > 0);
+            !first || left > 0
+        };
+        let got: Vec<u32> =
+            std::iter::from_fn(|| queue.pull(false, &mut may_go)).map(|j| j.message.id.account().0).collect();
+        assert_eq!((got.iter().filter(|a| **a == 1).count(), got.iter().filter(|a| **a == 2).count()), (2, 10));
+        assert_eq!(queue.waiting(), 18);
+        assert!(queue.resume() && !queue.resume());
+        assert_eq!(pulled(&mut queue, 99).len(), 18);
+    }
+
+    #[test]
     fn one_message_is_taken_out_wherever_it_stands() {
         let mut queue = Queue::default();
         for i in 0..10 {
@@ -301,6 +367,6 @@ pub(crate) mod tests {
         let back = job(1, Lane::Normal, 50, 1, 1);
         queue.push(job(1, Lane::Normal, 60, 1, 1));
         queue.put_back(back);
-        assert_eq!(queue.pull(false).map(|j| j.message.id), Some(MessageId::new(1, 50, AccountNo(1))));
+        assert_eq!(queue.pull(false, |_| true).map(|j| j.message.id), Some(MessageId::new(1, 50, AccountNo(1))));
     }
 }

@@ -246,10 +246,9 @@ impl World {
                 receipts: c.receipts,
                 unknown_wait_ms: c.unknown_wait_ms,
                 attempts_max: 5,
-                index,
+                claims: !c.resend,
             },
             sessions: 1,
-            resend_unknown: c.resend,
         };
         let connections = self.carriers.iter().enumerate().map(connection).collect();
         let prices = PriceBook::new(Money(PRICE), Money::ZERO, []);

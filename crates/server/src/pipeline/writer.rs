@@ -35,6 +35,8 @@ pub(super) enum Then {
     Answered { connection: usize, parts: i64, job: Option<Box<Job>> },
     /// A message ended in memory; someone may wait to hear it.
     Ended { job: Option<Box<Job>>, reply: Option<oneshot::Sender<Settled>> },
+    /// A claimed message may be handed over.
+    Claimed { connection: usize, job: Box<Job> },
     /// A receipt can be acknowledged.
     Acknowledge(Option<(Session, ReplyTo)>),
 }

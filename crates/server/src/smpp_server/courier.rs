@@ -95,11 +95,11 @@ fn send(app: &App, line: &Line, receivers: &[Bound]) -> Option<Option<Instant>> 
         let after = receivers.iter().skip(next_receiver).find(open);
         let Some(receiver) = after.or_else(|| receivers.iter().find(open)) else { return Some(None) };
         next_receiver = receivers.iter().position(|b| b.no == receiver.no).map_or(0, |i| i + 1);
-        let (at, now) = (Instant::now(), app.clock.monotonic());
+        let (at, now) = (Instant::now(), app.pipeline.now());
         {
-            let bucket = line.given.lock();
-            if bucket.available(now) == 0 {
-                return Some(Some(at + bucket.wait(now).max(Duration::from_millis(1))));
+            let mut rate = line.given.lock();
+            if rate.available(now) == 0 {
+                return Some(Some(at + Duration::from_millis(rate.free_at(now) - now)));
             }
         }
         let (token, piece) = match mailbox.next(at) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use carillon_domain::id::{AccountNo, SmppCredentialId};
+use carillon_domain::rate::Rate;
 use carillon_domain::smpp::CredentialSettings;
 use carillon_smpp::Session;
 use carillon_store::smpp_credential::SmppCredential;
@@ -16,7 +17,6 @@ use super::attempts::Attempts;
 use super::courier;
 use super::mailbox::Mailbox;
 use crate::app::App;
-use crate::links::rate::Bucket;
 
 /// What the sessions of one credential share.
 pub(super) struct Line {
@@ -25,8 +25,8 @@ pub(super) struct Line {
     pub(super) credential: u16,
     pub(super) id: SmppCredentialId,
     /// What it may submit, and what is handed to it: parts and deliveries a second.
-    pub(super) taken: Mutex<Bucket>,
-    pub(super) given: Mutex<Bucket>,
+    pub(super) taken: Mutex<Rate>,
+    pub(super) given: Mutex<Rate>,
     pub(super) mailbox: Mailbox,
     /// Settings of the newest bind.
     settings: Mutex<Arc<CredentialSettings>>,
@@ -62,8 +62,8 @@ impl Line {
     fn renew(&self, settings: &Arc<CredentialSettings>) {
         let mut current = self.settings.lock();
         if current.rate != settings.rate {
-            *self.taken.lock() = Bucket::forgiving(settings.rate);
-            *self.given.lock() = Bucket::new(settings.rate);
+            *self.taken.lock() = Rate::forgiving(settings.rate);
+            *self.given.lock() = Rate::new(settings.rate);
         }
         *current = settings.clone();
     }
@@ -153,8 +153,8 @@ impl Seat {
                 account: credential.account,
                 credential: credential.no,
                 id: credential.id,
-                taken: Mutex::new(Bucket::forgiving(settings.rate)),
-                given: Mutex::new(Bucket::new(settings.rate)),
+                taken: Mutex::new(Rate::forgiving(settings.rate)),
+                given: Mutex::new(Rate::new(settings.rate)),
                 mailbox: Mailbox::default(),
                 settings: Mutex::new(settings.clone()),
                 bound: Mutex::default(),

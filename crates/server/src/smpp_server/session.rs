@@ -245,7 +245,7 @@ impl Work<'_> {
             Status::Suspended => return Err(SUSPENDED),
             Status::Closed => return Err(CommandStatus::RSUBMITFAIL),
         }
-        if self.seat.line.taken.lock().available(self.app.clock.monotonic()) == 0 {
+        if self.seat.line.taken.lock().available(self.app.pipeline.now()) == 0 {
             return Err(CommandStatus::RTHROTTLED);
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Work<'_> {
 
     /// Counts parts against the credential's rate.
     fn count(&self, parts: u64) {
-        self.seat.line.taken.lock().take(self.app.clock.monotonic(), parts);
+        self.seat.line.taken.lock().take(self.app.pipeline.now(), parts);
     }
 
     fn rules<'r>(&'r self, judge: &'r Judge<'_>) -> Rules<'r> {

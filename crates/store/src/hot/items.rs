@@ -72,6 +72,8 @@ pub struct Outcome {
     pub sender: Option<Arc<str>>,
     /// When the answer came (or was given up), Unix milliseconds.
     pub at: i64,
+    /// Whether the part was claimed before it was handed over; the claim ends with this.
+    pub claimed: bool,
     /// What it was.
     pub result: PartResult,
 }
@@ -105,6 +107,8 @@ pub struct Receipt {
     pub kind: ReceiptKind,
     /// In the carrier's own words.
     pub carrier_error: Option<String>,
+    /// Whether a route may take the message to another connection if this says that it failed: then it waits to be routed once more.
+    pub reroute: bool,
     /// When it came, Unix milliseconds.
     pub at: i64,
 }
@@ -140,6 +144,11 @@ pub enum SettleItem {
         /// word is not enough.
         unknown_too: bool,
     },
+    /// A part is about to be handed over to a connection that is to get nothing twice. Should the program end before the outcome is known, the
+    /// part counts as one of unknown outcome at the next start.
+    Claim(Claim),
+    /// A claimed part was not handed over after all.
+    Unclaim(Attempted),
     /// Its time came.
     Due {
         /// Which.
@@ -161,7 +170,39 @@ pub enum SettleItem {
     },
 }
 
-/// An attempt of unknown outcome.
+/// A part about to be handed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Which, and to which connection.
+    pub attempt: Attempted,
+    /// What it is sent as.
+    pub sender: Option<Arc<str>>,
+    /// When, Unix milliseconds.
+    pub submitted_at: i64,
+    /// When the policy decides if no outcome is known, Unix milliseconds.
+    pub decide_at: i64,
+}
+
+impl Claim {
+    /// That nothing was heard of it.
+    pub fn unheard(self, at: i64) -> SettleItem {
+        let Attempted { connection, phone_tag, id, part, attempt } = self.attempt;
+        let result = PartResult::Unknown { submitted_at: self.submitted_at, decide_at: self.decide_at };
+        SettleItem::Outcome(Outcome {
+            id,
+            part,
+            attempt,
+            connection,
+            phone_tag,
+            sender: self.sender,
+            at,
+            claimed: true,
+            result,
+        })
+    }
+}
+
+/// One attempt to hand over one part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attempted {
     /// Number of the connection.

@@ -8,7 +8,7 @@
 macro_rules! queued_columns {
     () => {
         "m.id, m.lane, m.flags, m.encoding, m.parts, m.part_states, m.phone, m.phone_tag, m.sender, m.body, m.reference, m.attempts, \
-         m.expires_at, m.batch_id, m.state, m.error_code, m.account_no"
+         m.expires_at, m.batch_id, m.state, m.error_code, m.account_no, m.tags"
     };
 }
 
@@ -29,7 +29,7 @@ use carillon_domain::money::Money;
 use crate::StoreError;
 use crate::event::Watched;
 
-pub use items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled, SpanKey};
+pub use items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled, SpanKey};
 
 /// A message checked, priced and encoded, as intake hands it to the store.
 #[derive(Clone, Debug)]
@@ -218,6 +218,12 @@ pub struct QueuedMessage {
     pub attempts: u8,
     /// When it is no longer worth sending, Unix milliseconds.
     pub expires_at: i64,
+    /// JSON array of its labels, or of its batch's.
+    pub tags: Option<Arc<str>>,
+    /// Connections that refused it, or took it and reported a failure.
+    pub refused_by: Vec<i32>,
+    /// Why it was not delivered when it was last tried: the number of an `ErrorCode`.
+    pub error: Option<i16>,
 }
 
 impl NewMessage {
@@ -236,6 +242,9 @@ impl NewMessage {
             reference: self.reference,
             attempts: 0,
             expires_at: self.expires_at,
+            tags: self.extra.as_ref().and_then(|e| e.tags.as_deref()).map(Arc::from),
+            refused_by: Vec::new(),
+            error: None,
         }
     }
 
@@ -408,6 +417,14 @@ impl HotReader {
         }
     }
 
+    /// Parts that were about to be handed over when the program ended, on connections that are to get nothing twice. At start.
+    pub async fn claims(&mut self) -> Result<Vec<Claim>, StoreError> {
+        match self {
+            HotReader::Sqlite(r) => r.claims(),
+            HotReader::Postgres(r) => r.claims().await,
+        }
+    }
+
     /// Attempts of unknown outcome whose time to decide has come.
     pub async fn undecided(&mut self, until: i64, limit: u32) -> Result<Vec<Attempted>, StoreError> {
         match self {
@@ -432,6 +449,19 @@ pub(crate) fn open_text(sealed: &[u8]) -> Result<Arc<str>, StoreError> {
             std::str::from_utf8(text).map(Arc::from).map_err(|e| StoreError::Broken(format!("sealed text: {e}")))
         }
         _ => Err(StoreError::Broken("sealed text of an unknown scheme: written by a newer version?".into())),
+    }
+}
+
+/// What messages of a batch take from it where they have none of their own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedByBatch {
+    pub(crate) body: Option<Arc<str>>,
+    pub(crate) tags: Option<Arc<str>>,
+}
+
+impl SharedByBatch {
+    pub(crate) fn new(sealed: Option<&[u8]>, tags: Option<String>) -> Result<SharedByBatch, StoreError> {
+        Ok(SharedByBatch { body: sealed.map(open_text).transpose()?, tags: tags.map(Arc::from) })
     }
 }
 

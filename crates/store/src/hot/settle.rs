@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::event::{Transition, Watched, WatchedStates};
 
-use super::items::{Attempted, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
+use super::items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
 use super::matching::{find_ref, find_unknown, receipt_since};
 pub(crate) use super::parts::{part_bytes, parts_of};
 
@@ -41,10 +41,21 @@ impl Row {
         matches!(self.progress.parts, Parts::One(_)) && i16::from(attempt) < self.attempts
     }
 
+    /// Whether a failure that was reported may lead to another attempt elsewhere. Not what is paid for already, nor parts of a whole that the
+    /// handset puts together, nor one-time codes, which have seconds.
+    fn may_reroute(&self, part: u8) -> bool {
+        let free = !self.progress.flags.has(Flags::PAY_ON_ACCEPT) && !self.progress.flags.has(Flags::OTP);
+        let with_carrier = self.part_is(part, PartState::Accepted) || self.part_is(part, PartState::Unknown);
+        free && with_carrier && matches!(self.progress.parts, Parts::One(_)) && self.attempts < REROUTED_AT_MOST
+    }
+
     fn part_is(&self, part: u8, state: PartState) -> bool {
         self.progress.parts.as_slice().get(usize::from(part)) == Some(&state)
     }
 }
+
+/// Attempts after which a reported failure is believed.
+const REROUTED_AT_MOST: i16 = 8;
 
 /// A connection and a carrier's id on it.
 pub(crate) type RefKey<'a> = (i32, &'a str);
@@ -137,6 +148,8 @@ pub(crate) struct Plan<'a> {
     /// `None` where a receipt of the same commit took the reference away again: it is never written.
     pub(crate) refs_new: Vec<Option<CarrierRef<'a>>>,
     pub(crate) refs_gone: Vec<CarrierRef<'a>>,
+    pub(crate) claims_new: Vec<&'a Claim>,
+    pub(crate) claims_gone: Vec<Attempted>,
     pub(crate) unknown_new: Vec<(OpenUnknown, i64)>,
     pub(crate) unknown_decided: Vec<Attempted>,
     pub(crate) unknown_gone: Vec<Attempted>,
@@ -187,7 +200,7 @@ pub(crate) fn wanted(items: &[SettleItem]) -> Wanted<'_> {
                     _ => {}
                 }
             }
-            SettleItem::Receipt(_) => {}
+            SettleItem::Receipt(_) | SettleItem::Claim(_) | SettleItem::Unclaim(_) => {}
             SettleItem::End { id, .. } | SettleItem::Due { id } | SettleItem::Close { id } => wanted.ids.push(*id),
             SettleItem::Decide { attempt, .. } => wanted.ids.push(attempt.id),
         }
@@ -270,6 +283,14 @@ impl<'a> Plan<'a> {
                 let error = if *unknown_too && in_doubt { ErrorCode::OtpOutcomeUnknown.number() } else { *error };
                 self.apply(read, *id, Event::End { state: *state, error, unknown_too: *unknown_too }, now)
             }
+            SettleItem::Claim(claim) => {
+                self.claims_new.push(claim);
+                Settled::default()
+            }
+            SettleItem::Unclaim(attempt) => {
+                self.unclaim(*attempt);
+                Settled::default()
+            }
             SettleItem::Due { id } => self.apply(read, *id, Event::Due, now),
             SettleItem::Close { id } => self.apply(read, *id, Event::Close, now),
             SettleItem::Decide { attempt, resend, error } => {
@@ -289,7 +310,18 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// One that this very commit brings is not written at all.
+    fn unclaim(&mut self, attempt: Attempted) {
+        match self.claims_new.iter().position(|claim| claim.attempt == attempt) {
+            Some(place) => drop(self.claims_new.swap_remove(place)),
+            None => self.claims_gone.push(attempt),
+        }
+    }
+
     fn outcome(&mut self, o: &'a Outcome, read: &mut Read<'a>) -> Settled {
+        if o.claimed {
+            self.unclaim(o.attempted());
+        }
         let Some(row) = read.rows.get_mut(&o.id) else { return Settled::default() };
         let tried_again = row.tried_again(o.attempt);
         let was_in_doubt = row.part_is(o.part, PartState::Unknown);
@@ -447,6 +479,26 @@ impl<'a> Plan<'a> {
                 return self.current(read, id, false);
             }
             row.carrier_error = receipt.carrier_error.clone();
+            if receipt.reroute && row.may_reroute(part) {
+                row.connection = Some(receipt.connection);
+                let (connection, result, carrier_error) =
+                    (receipt.connection, Remembered::Failed, receipt.carrier_error.clone());
+                self.attempts.push(AttemptRow {
+                    id,
+                    attempt,
+                    part,
+                    connection,
+                    result,
+                    error: Some(error),
+                    carrier_error,
+                    at: now,
+                });
+                let settled = self.apply(read, id, Event::Reroute { part, error }, now);
+                if settled.changed {
+                    self.put_due(read, id, now);
+                }
+                return settled;
+            }
         }
         row.connection.get_or_insert(receipt.connection);
         self.apply(read, id, event, now)

@@ -51,11 +51,30 @@ use Do::*;
 
 pub(crate) fn outcome(id: MessageId, tag: i64, attempt: u8, part: u8, at: i64, result: PartResult) -> SettleItem {
     let sender = Some("Shop".into());
-    SettleItem::Outcome(Outcome { id, part, attempt, connection: CONNECTION, phone_tag: tag, sender, at, result })
+    SettleItem::Outcome(Outcome {
+        id,
+        part,
+        attempt,
+        connection: CONNECTION,
+        phone_tag: tag,
+        sender,
+        at,
+        claimed: false,
+        result,
+    })
 }
 
 pub(crate) fn receipt(carrier_id: String, tag: Option<i64>, kind: ReceiptKind, at: i64) -> Receipt {
-    Receipt { connection: CONNECTION, carrier_id, phone_tag: tag, sender: None, kind, carrier_error: None, at }
+    Receipt {
+        connection: CONNECTION,
+        carrier_id,
+        phone_tag: tag,
+        sender: None,
+        kind,
+        carrier_error: None,
+        reroute: false,
+        at,
+    }
 }
 
 pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {

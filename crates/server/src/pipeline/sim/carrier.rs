@@ -132,7 +132,7 @@ impl World {
                 return;
             }
             carrier.paused_until = 0;
-            let room = (carrier.window - carrier.unanswered).min(carrier.in_doubt - doubt);
+            let room = (carrier.window - carrier.unanswered).min(carrier.in_doubt - doubt + pipeline.claimed(c));
             if room <= 0 {
                 return;
             }
@@ -250,6 +250,7 @@ impl World {
             let after = if early { self.dice.between(1, answer_in) } else { answer_in + self.dice.between(1, 3_000) };
             let named = !(hostile && self.dice.chance(20));
             let receipt = Receipt {
+                reroute: false,
                 connection: self.pipeline().number(c),
                 carrier_id: carrier_id.clone(),
                 phone_tag: named.then_some(job.message.phone_tag),
@@ -291,7 +292,7 @@ impl World {
                 Happening::LinkUp { carrier } => {
                     self.carriers[carrier].up = true;
                     self.poked[carrier] = true;
-                    self.pipeline().set_up(carrier, true);
+                    self.pipeline().set_bound(carrier, 1);
                 }
             }
         }
@@ -349,7 +350,7 @@ impl World {
             }
             done.push((job, answers));
         }
-        self.pipeline().set_up(c, false);
+        self.pipeline().set_bound(c, 0);
         let again = self.dice.between(10, 1_000);
         self.later(again, Happening::LinkUp { carrier: c });
         done

@@ -146,7 +146,8 @@ impl Laws {
                 _ => {
                     self.tally.doubled += 1;
                     self.twice.entry(before.life).or_default().insert(id);
-                    before.life < self.life
+                    // Where nothing is to arrive twice, not even then: it was claimed before it was handed over.
+                    before.life < self.life && self.resend[before.carrier]
                 }
             };
             let again = format!("{} to {carrier}, before to {} in life {}", self.life, before.carrier, before.life);
@@ -199,14 +200,15 @@ impl Laws {
             sqlx::query_as("SELECT id FROM message WHERE final_at IS NULL").fetch_all(&mut db).await.unwrap();
         let open: Vec<_> = open.into_iter().map(|(id,)| MessageId(id)).collect();
         assert_eq!(open, [], "messages are open");
-        let left: (i64, i64, i64, i64) = sqlx::query_as(
+        let left: (i64, i64, i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT COUNT(*) FROM due_span), (SELECT COUNT(*) FROM due_at),
-                    (SELECT COUNT(*) FROM unknown_attempt WHERE decide_at IS NOT NULL), (SELECT COUNT(*) FROM batch WHERE state = 0)",
+                    (SELECT COUNT(*) FROM unknown_attempt WHERE decide_at IS NOT NULL), (SELECT COUNT(*) FROM batch WHERE state = 0),
+                    (SELECT COUNT(*) FROM claim)",
         )
         .fetch_one(&mut db)
         .await
         .unwrap();
-        assert_eq!(left, (0, 0, 0, 0), "spans, due rows, undecided attempts, loading batches are left");
+        assert_eq!(left, (0, 0, 0, 0, 0), "spans, due rows, undecided attempts, loading batches, claims are left");
         let rows: Vec<Stored> = sqlx::query_as(
             "SELECT m.id, m.state, m.lane, m.parts, m.held, m.captured, m.unit_price, m.batch_id,
                     CAST(SUBSTR(COALESCE(m.body, b.body), 2) AS TEXT)

@@ -62,6 +62,37 @@ async fn three_times_on_postgres() {
     killed(postgres().await, 3).await;
 }
 
+/// Where a carrier is to get nothing twice, a part is claimed before it is handed over: what was perhaps handed over when the process died is
+/// not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_most_once_where_the_connection_says_so() {
+    let mut random = StdRng::seed_from_u64(seed());
+    for (database, times) in [(String::new(), 5), (postgres().await, 2)] {
+        let connection = "window = 20\nunknown = \"give_up\"\nunknown_wait_s = 2";
+        let mut world = World::new(Setup { behaviour: quick(), connection, database, ..Setup::default() }).await;
+        let load = Load::start(&world.api, 16);
+        for _ in 0..times {
+            tokio::time::sleep(Duration::from_millis(random.random_range(100..1_000))).await;
+            world.kill().await;
+            world.start().await;
+        }
+        let asked = load.stop().await;
+        let messages = world.ended().await;
+        world.check_money(&messages).await;
+        assert_eq!(world.carrier.taken_again(), [], "nothing was sent twice");
+        let unknown = messages.iter().filter(|m| m["error"]["code"] == "outcome_unknown").count();
+        eprintln!("{} messages, {unknown} of unknown outcome, carrier {:?}", messages.len(), world.carrier.totals());
+        assert!(unknown <= times * IN_DOUBT, "{unknown} messages were given up");
+        // Codes end at their deadline; all else arrived, or may have and is not sent again.
+        let ordinary = messages.iter().filter(|m| m["lane"] != "otp");
+        let lost: Vec<_> =
+            ordinary.filter(|m| m["status"] != "delivered" && m["error"]["code"] != "outcome_unknown").collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        let answered: usize = asked.iter().map(|a| a.messages).sum();
+        assert!(messages.len() >= answered, "{} of {answered} messages are there", messages.len());
+    }
+}
+
 /// What the carrier was told is safe is safe: a receipt is acknowledged after its commit, and all others come again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_receipts_come_in() {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::hot::settle::parts_of;
-use crate::hot::{Attempted, DueSpan, QueuedMessage, SpanKey, open_phone, open_text};
+use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_phone, open_text};
 
 /// Reads what is due.
 pub struct Reader {
@@ -84,26 +84,34 @@ impl Reader {
     }
 
     async fn messages(&self, rows: Vec<PgRow>) -> Result<Vec<(i64, QueuedMessage)>, StoreError> {
-        let mut bodies: HashMap<Uuid, Arc<str>> = HashMap::new();
+        let mut batches: HashMap<Uuid, SharedByBatch> = HashMap::new();
         let mut out = Vec::with_capacity(rows.len());
+        let mut tried = Vec::new();
         for r in rows {
             let (own, batch): (Option<Vec<u8>>, Option<Uuid>) = (r.try_get(9)?, r.try_get(13)?);
-            let body = match (own, batch) {
-                (Some(own), _) => open_text(&own)?,
-                (None, Some(batch)) => match bodies.get(&batch) {
-                    Some(body) => body.clone(),
+            let shared = match batch {
+                None => SharedByBatch::default(),
+                Some(batch) => match batches.get(&batch) {
+                    Some(shared) => shared.clone(),
                     None => {
-                        let sealed: Vec<u8> =
-                            sqlx::query_scalar("SELECT body FROM batch WHERE account_no = $1 AND id = $2")
+                        let (sealed, tags): (Option<Vec<u8>>, Option<String>) =
+                            sqlx::query_as("SELECT body, tags FROM batch WHERE account_no = $1 AND id = $2")
                                 .bind(r.try_get::<i64, _>(16)?)
                                 .bind(batch)
                                 .fetch_one(&self.pool)
                                 .await?;
-                        bodies.entry(batch).or_insert(open_text(&sealed)?).clone()
+                        let shared = SharedByBatch::new(sealed.as_deref(), tags)?;
+                        batches.entry(batch).or_insert(shared).clone()
                     }
                 },
-                (None, None) => return Err(StoreError::Broken("a message has neither a body nor a batch".into())),
             };
+            let body = own.as_deref().map(open_text).transpose()?.or(shared.body);
+            let body =
+                body.ok_or_else(|| StoreError::Broken("a message has neither a body nor a batch with one".into()))?;
+            let attempts = r.try_get::<i16, _>(11)?.clamp(0, 255) as u8;
+            if attempts > 0 {
+                tried.push((r.try_get::<i64, _>(16)?, r.try_get::<Uuid, _>(0)?));
+            }
             let state = State::from_number(r.try_get(14)?).unwrap_or(State::Queued);
             let parts: Option<Vec<u8>> = r.try_get(5)?;
             let message = QueuedMessage {
@@ -117,12 +125,64 @@ impl Reader {
                 sender: r.try_get::<Option<String>, _>(8)?.map(Arc::from),
                 body,
                 reference: r.try_get::<Option<i32>, _>(10)?.map(|n| n as u16),
-                attempts: r.try_get::<i16, _>(11)?.clamp(0, 255) as u8,
+                attempts,
                 expires_at: r.try_get(12)?,
+                tags: r.try_get::<Option<String>, _>(17)?.map(Arc::from).or(shared.tags),
+                refused_by: Vec::new(),
+                error: r.try_get(15)?,
             };
-            out.push((r.try_get(17)?, message));
+            out.push((r.try_get(18)?, message));
+        }
+        if !tried.is_empty() {
+            let mut refused = self.refused_by(tried).await?;
+            for (_, message) in &mut out {
+                message.refused_by = refused.remove(&message.id.0).unwrap_or_default();
+            }
         }
         Ok(out)
+    }
+
+    /// The connections that refused messages, or reported a failure.
+    async fn refused_by(&self, tried: Vec<(i64, Uuid)>) -> Result<HashMap<Uuid, Vec<i32>>, StoreError> {
+        let (accounts, ids): (Vec<i64>, Vec<Uuid>) = tried.into_iter().unzip();
+        let rows: Vec<(Uuid, i32)> = sqlx::query_as(
+            "SELECT DISTINCT message_id, connection_no FROM attempt
+             WHERE (account_no, message_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[])) AND result IN (1, 3)",
+        )
+        .bind(accounts)
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut refused: HashMap<Uuid, Vec<i32>> = HashMap::new();
+        for (id, connection) in rows {
+            refused.entry(id).or_default().push(connection);
+        }
+        Ok(refused)
+    }
+
+    /// Parts that were about to be handed over when the program ended.
+    pub(crate) async fn claims(&mut self) -> Result<Vec<Claim>, StoreError> {
+        let rows: Vec<(i32, i64, Uuid, i16, i16, Option<String>, i64, i64)> = sqlx::query_as(
+            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at FROM claim",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let claim = |(connection, phone_tag, id, part, attempt, sender, submitted_at, decide_at): (
+            i32,
+            i64,
+            Uuid,
+            i16,
+            i16,
+            Option<String>,
+            i64,
+            i64,
+        )| Claim {
+            attempt: Attempted { connection, phone_tag, id: MessageId(id), part: part as u8, attempt: attempt as u8 },
+            sender: sender.map(Arc::from),
+            submitted_at,
+            decide_at,
+        };
+        Ok(rows.into_iter().map(claim).collect())
     }
 
     pub(crate) async fn undecided(&mut self, until: i64, limit: u32) -> Result<Vec<Attempted>, StoreError> {

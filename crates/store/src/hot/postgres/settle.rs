@@ -179,6 +179,8 @@ fn parked_of(r: &PgRow) -> Result<Parked, StoreError> {
         phone_tag: (tag != 0).then_some(tag),
         sender: None,
         kind,
+        // It came too soon to be routed anew.
+        reroute: false,
         carrier_error: r.try_get(6)?,
         at: r.try_get(7)?,
     };
@@ -336,6 +338,37 @@ async fn write_unusual(tx: &mut PgConnection, plan: &Plan<'_>) -> Result<(), Sto
         .bind(a.error)
         .bind(&a.carrier_error)
         .bind(a.at)
+        .execute(&mut *tx)
+        .await?;
+    }
+    if !plan.claims_new.is_empty() {
+        let all = &plan.claims_new;
+        sqlx::query(
+            "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at)
+             SELECT * FROM UNNEST($1::int[], $2::uuid[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[])
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(all.iter().map(|c| c.attempt.connection).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| c.attempt.id.0).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| i16::from(c.attempt.part)).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| i16::from(c.attempt.attempt)).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| c.attempt.phone_tag).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| c.sender.as_deref().map(str::to_owned)).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| c.submitted_at).collect::<Vec<_>>())
+        .bind(all.iter().map(|c| c.decide_at).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+    }
+    if !plan.claims_gone.is_empty() {
+        let gone = &plan.claims_gone;
+        sqlx::query(
+            "DELETE FROM claim WHERE (connection_no, message_id, part, attempt) IN
+             (SELECT * FROM UNNEST($1::int[], $2::uuid[], $3::smallint[], $4::smallint[]))",
+        )
+        .bind(gone.iter().map(|a| a.connection).collect::<Vec<_>>())
+        .bind(gone.iter().map(|a| a.id.0).collect::<Vec<_>>())
+        .bind(gone.iter().map(|a| i16::from(a.part)).collect::<Vec<_>>())
+        .bind(gone.iter().map(|a| i16::from(a.attempt)).collect::<Vec<_>>())
         .execute(&mut *tx)
         .await?;
     }

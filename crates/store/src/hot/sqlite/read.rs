@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::{message_id, open};
 use crate::hot::settle::parts_of;
-use crate::hot::{Attempted, DueSpan, QueuedMessage, SpanKey, open_phone, open_text};
+use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_phone, open_text};
 use crate::{Sqlite, StoreError};
 
 /// Reads what is due.
@@ -80,27 +80,43 @@ impl Reader {
     }
 
     fn messages(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<(i64, QueuedMessage)>, StoreError> {
-        let mut bodies: HashMap<[u8; 16], Arc<str>> = HashMap::new();
+        let mut batches: HashMap<[u8; 16], SharedByBatch> = HashMap::new();
         let mut out = Vec::new();
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut body_statement =
-            self.connection.prepare_cached("SELECT body FROM batch WHERE account_no = ?1 AND id = ?2")?;
+        let mut batch_statement =
+            self.connection.prepare_cached("SELECT body, tags FROM batch WHERE account_no = ?1 AND id = ?2")?;
+        let mut refused_statement = self.connection.prepare_cached(
+            "SELECT DISTINCT connection_no FROM attempt WHERE account_no = ?1 AND message_id = ?2 AND result IN (1, 3)",
+        )?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         while let Some(r) = rows.next()? {
-            let body = match (r.get_ref(9)?.as_blob_or_null(), r.get::<_, Option<[u8; 16]>>(13)?) {
-                (Ok(Some(own)), _) => open_text(own)?,
-                (_, Some(batch)) => match bodies.get(&batch) {
-                    Some(body) => body.clone(),
+            let account: i64 = r.get(16)?;
+            let shared = match r.get::<_, Option<[u8; 16]>>(13)? {
+                None => SharedByBatch::default(),
+                Some(batch) => match batches.get(&batch) {
+                    Some(shared) => shared.clone(),
                     None => {
-                        let sealed: Vec<u8> =
-                            body_statement.query_row(params![r.get::<_, i64>(16)?, batch], |b| b.get(0))?;
-                        let body = open_text(&sealed)?;
-                        bodies.insert(batch, body.clone());
-                        body
+                        let row = |b: &rusqlite::Row<'_>| {
+                            Ok((b.get::<_, Option<Vec<u8>>>(0)?, b.get::<_, Option<String>>(1)?))
+                        };
+                        let (sealed, tags) = batch_statement.query_row(params![account, batch], row)?;
+                        let shared = SharedByBatch::new(sealed.as_deref(), tags)?;
+                        batches.insert(batch, shared.clone());
+                        shared
                     }
                 },
-                _ => return Err(StoreError::Broken("a message has neither a body nor a batch".into())),
             };
+            let own = r.get_ref(9)?.as_blob_or_null().ok().flatten().map(open_text).transpose()?;
+            let body = own.or(shared.body);
+            let body =
+                body.ok_or_else(|| StoreError::Broken("a message has neither a body nor a batch with one".into()))?;
+            let attempts = r.get::<_, i16>(11)?.clamp(0, 255) as u8;
+            let mut refused_by = Vec::new();
+            if attempts > 0 {
+                let id: [u8; 16] = r.get(0)?;
+                refused_by =
+                    refused_statement.query_map(params![account, id], |c| c.get(0))?.collect::<Result<_, _>>()?;
+            }
             let state = State::from_number(r.get(14)?).unwrap_or(State::Queued);
             let message = QueuedMessage {
                 id: message_id(r, 0)?,
@@ -113,12 +129,32 @@ impl Reader {
                 sender: r.get::<_, Option<String>>(8)?.map(Arc::from),
                 body,
                 reference: r.get::<_, Option<i32>>(10)?.map(|n| n as u16),
-                attempts: r.get::<_, i16>(11)?.clamp(0, 255) as u8,
+                attempts,
                 expires_at: r.get(12)?,
+                tags: r.get::<_, Option<String>>(17)?.map(Arc::from).or(shared.tags),
+                refused_by,
+                error: r.get(15)?,
             };
-            out.push((r.get(17)?, message));
+            out.push((r.get(18)?, message));
         }
         Ok(out)
+    }
+
+    /// Parts that were about to be handed over when the program ended.
+    pub(crate) fn claims(&mut self) -> Result<Vec<Claim>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at FROM claim",
+        )?;
+        let rows = statement.query_map([], |r| {
+            let (connection, phone_tag, id) = (r.get(0)?, r.get(1)?, message_id(r, 2)?);
+            Ok(Claim {
+                attempt: Attempted { connection, phone_tag, id, part: r.get(3)?, attempt: r.get(4)? },
+                sender: r.get::<_, Option<String>>(5)?.map(Arc::from),
+                submitted_at: r.get(6)?,
+                decide_at: r.get(7)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     pub(crate) fn undecided(&mut self, until: i64, limit: u32) -> Result<Vec<Attempted>, StoreError> {

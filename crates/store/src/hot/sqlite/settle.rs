@@ -148,6 +148,8 @@ fn read_parked(tx: &Connection, connection: i32, by: &str, value: &dyn ToSql) ->
             phone_tag: (tag != 0).then_some(tag),
             sender: None,
             kind,
+            // It came too soon to be routed anew.
+            reroute: false,
             carrier_error: r.get(5)?,
             at: r.get(6)?,
         };
@@ -227,6 +229,29 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
         .execute(params![
             a.id.account().as_i64(), a.id.0.as_bytes(), a.attempt, a.part, a.connection, a.result as i16, a.error, a.carrier_error, a.at,
         ])?;
+    }
+    for c in &plan.claims_new {
+        let a = &c.attempt;
+        tx.prepare_cached(
+            "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            a.connection,
+            a.id.0.as_bytes(),
+            a.part,
+            a.attempt,
+            a.phone_tag,
+            c.sender.as_deref(),
+            c.submitted_at,
+            c.decide_at
+        ])?;
+    }
+    for a in &plan.claims_gone {
+        tx.prepare_cached(
+            "DELETE FROM claim WHERE connection_no = ?1 AND message_id = ?2 AND part = ?3 AND attempt = ?4",
+        )?
+        .execute(params![a.connection, a.id.0.as_bytes(), a.part, a.attempt])?;
     }
     for (u, decide_at) in &plan.unknown_new {
         let a = &u.attempt;

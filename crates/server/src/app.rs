@@ -21,7 +21,7 @@ use crate::access::password::Passwords;
 use crate::access::vault::Vault;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::links::{Links, PhoneTag};
+use crate::links::{Callbacks, Links, PhoneTag};
 use crate::notify::Notifier;
 use crate::pipeline::prepare::References;
 use crate::pipeline::{Pipeline, PipelineConfig, Running};
@@ -93,7 +93,8 @@ impl App {
         let notify = Notifier::open(&db, pipeline.clone()).await?;
         let key = secrets.phone_key;
         let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
-        let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone());
+        let callbacks = Callbacks { public_url: config.server.public_url.clone(), key: secrets.callback_key };
+        let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone(), callbacks);
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         let app = App(Arc::new(Inner {
@@ -240,6 +241,8 @@ pub struct Secrets {
     pub cursor_key: [u8; 32],
     /// Keys the hash behind `phone_tag`.
     pub phone_key: [u8; 16],
+    /// Makes the secrets of the addresses where carriers call back.
+    pub callback_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Secrets {
@@ -254,6 +257,7 @@ impl Secrets {
             token_key: secret(db, "token_key").await?,
             cursor_key: secret(db, "cursor_key").await?,
             phone_key: secret(db, "phone_key").await?,
+            callback_key: secret(db, "callback_key").await?,
         })
     }
 }

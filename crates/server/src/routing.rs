@@ -34,6 +34,8 @@ pub struct Loaded {
 pub struct Configured {
     /// What messages carry.
     pub no: ConnectionNo,
+    /// What the API shows.
+    pub id: ConnectionId,
     /// Whose; the platform's are everybody's.
     pub account: AccountNo,
     /// How it is reached, secrets included.
@@ -59,14 +61,15 @@ pub async fn load(config: &Config, db: &Db, vault: &Vault) -> Result<Loaded, Sto
     let mut connections = Vec::with_capacity(config.connections.len());
     for settings in &config.connections {
         let no = connection::number(db, &settings.name).await?;
-        connections.push(Configured { no, account: AccountNo::PLATFORM, settings: settings.clone() });
+        let id = connection::id_of_file(no);
+        connections.push(Configured { no, id, account: AccountNo::PLATFORM, settings: settings.clone() });
     }
     let version = route::version(db).await?;
     let rows = connection::all(db).await?;
     let numbers: HashMap<ConnectionId, ConnectionNo> = rows.iter().map(|row| (row.id, row.no)).collect();
     for row in rows.iter().filter(|row| row.enabled && row.settings.is_some()) {
         match configured(config, vault, row) {
-            Ok(settings) => connections.push(Configured { no: row.no, account: row.account, settings }),
+            Ok(settings) => connections.push(Configured { no: row.no, id: row.id, account: row.account, settings }),
             Err(why) => tracing::error!(connection = %row.name, "connection {} is left out: {why}", row.name),
         }
     }

@@ -43,7 +43,8 @@ fn message(phone: u64) -> NewMessage {
 fn accepted(id: MessageId, n: usize) -> SettleItem {
     let result = PartResult::Accepted { carrier_id: format!("{:08x}", n.wrapping_mul(0x9e37_79b9)), receipts: true };
     let phone_tag = n as i64;
-    SettleItem::Outcome(Outcome { id, part: 0, attempt: 1, connection: 1, phone_tag, sender: None, at: NOW, result })
+    let (sender, claimed) = (None, false);
+    SettleItem::Outcome(Outcome { id, part: 0, attempt: 1, connection: 1, phone_tag, sender, at: NOW, result, claimed })
 }
 
 fn delivered(n: usize) -> SettleItem {
@@ -53,6 +54,8 @@ fn delivered(n: usize) -> SettleItem {
         phone_tag: Some(n as i64),
         sender: None,
         kind: ReceiptKind::Delivered,
+        scope: Default::default(),
+        reroute: false,
         carrier_error: None,
         at: NOW,
     })

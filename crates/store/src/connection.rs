@@ -89,7 +89,7 @@ pub async fn number(db: &Db, name: &str) -> Result<ConnectionNo, StoreError> {
             Some((no,)) => no,
             None => {
                 let (no,): (i32,) = sqlx::query_as(NEXT).fetch_one(&mut *tx).await?;
-                let id = compose(0, u64::from(no.unsigned_abs()), AccountNo::PLATFORM);
+                let id = id_of_file(no).0;
                 sqlx::query(
                     "INSERT INTO connection (no, id, account_no, name, kind, enabled, created_at, updated_at) \
                      VALUES ($1, $2, 0, $3, '', $4, 0, 0)",
@@ -105,6 +105,11 @@ pub async fn number(db: &Db, name: &str) -> Result<ConnectionNo, StoreError> {
         }
     });
     Ok(no)
+}
+
+/// The id of a connection of the configuration file: the same on every node.
+pub fn id_of_file(no: ConnectionNo) -> ConnectionId {
+    ConnectionId(compose(0, u64::from(no.unsigned_abs()), AccountNo::PLATFORM))
 }
 
 /// Deleted ones keep their rows, so a number never comes back.

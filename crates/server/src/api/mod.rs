@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api_keys;
 pub mod auth;
 pub mod batches;
+mod callbacks;
 mod docs;
 pub mod estimates;
 pub mod history;
@@ -101,6 +102,8 @@ pub fn router(app: App) -> Router {
     let (api, document) = routes();
     let document: Arc<str> = document.to_json().expect("the document is plain data").into();
     api.route("/metrics", get(ops::metrics))
+        // Carriers call it, each at an address of its own; nobody else has a use for it.
+        .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
         .route("/docs", get(docs::page))
         .route("/docs/docs.js", get(docs::script))

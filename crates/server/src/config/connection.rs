@@ -1,7 +1,9 @@
 //! One `[[connection]]`. Meanings and defaults are listed at the foot of `config.default.toml`; a test holds the two together.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use carillon_providers::{Credentials, Provider};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
@@ -94,6 +96,9 @@ pub struct Connection {
     /// Submits of one message, retries included.
     #[serde(default = "seven")]
     pub attempts_max: u16,
+    /// What an HTTP provider wants to be told, by name (docs/PROVIDERS.md).
+    #[serde(default, deserialize_with = "credentials")]
+    pub provider: Credentials,
 }
 
 macro_rules! defaults {
@@ -109,6 +114,10 @@ pub(super) fn secret<'de, D: Deserializer<'de>>(d: D) -> Result<SecretString, D:
     String::deserialize(d).map(SecretString::from)
 }
 
+fn credentials<'de, D: Deserializer<'de>>(d: D) -> Result<Credentials, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(d)?.into_iter().collect())
+}
+
 impl Connection {
     /// Differs when anything of it does, secrets included; the same within one process only.
     pub fn fingerprint(&self) -> u64 {
@@ -116,11 +125,12 @@ impl Connection {
         let mut hasher = std::hash::DefaultHasher::new();
         // What is not secret prints itself.
         (format!("{self:?}"), self.password.expose_secret()).hash(&mut hasher);
+        self.provider.iter().for_each(|setting| setting.hash(&mut hasher));
         hasher.finish()
     }
 
     /// What types cannot say: the setting, and the rule it breaks.
-    pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
+    pub fn mistakes(&self) -> Vec<(String, String)> {
         let name = self.name.as_bytes();
         let rules = [
             (
@@ -158,7 +168,22 @@ impl Connection {
             ),
             ("attempts_max", self.attempts_max >= 1, "`attempts_max` is at least 1"),
         ];
-        rules.into_iter().filter(|(_, fine, _)| !fine).map(|(setting, _, rule)| (setting, rule)).collect()
+        let broken = rules.into_iter().filter(|(_, fine, _)| !fine);
+        broken.map(|(setting, _, rule)| (setting.to_owned(), rule.to_owned())).chain(self.provider_mistakes()).collect()
+    }
+
+    fn provider_mistakes(&self) -> Vec<(String, String)> {
+        let mistakes = match self.kind {
+            Kind::Http(provider) => provider.check(&self.provider),
+            Kind::Smpp | Kind::Sandbox => Vec::new(),
+        };
+        if !matches!(self.kind, Kind::Http(_)) && self.provider.iter().next().is_some() {
+            return vec![("provider".into(), "`provider` is for HTTP providers".into())];
+        }
+        let named = |m: carillon_providers::Mistake| {
+            (format!("provider/{}", m.field), format!("`provider.{}`: {}", m.field, m.message))
+        };
+        mistakes.into_iter().map(named).collect()
     }
 
     /// The most submits of all sessions that may be unanswered, or answered and not yet durable: the setting, or four windows of each.
@@ -176,14 +201,6 @@ macro_rules! choices {
     )*};
 }
 choices! {
-    /// What a connection speaks.
-    Kind {
-        /// SMPP 3.4 to a carrier.
-        Smpp,
-        /// Nothing leaves this process.
-        #[default]
-        Sandbox,
-    }
     /// How SMPP sessions are bound.
     Bind {
         /// One session both ways.
@@ -231,5 +248,40 @@ choices! {
         Resend,
         /// Fail it: it may have arrived.
         GiveUp,
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// SMPP 3.4 to a carrier.
+    Smpp,
+    /// Nothing leaves this process.
+    #[default]
+    Sandbox,
+    /// Requests over HTTP, as this provider wants them.
+    Http(Provider),
+}
+
+impl Kind {
+    /// Its name in settings and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Smpp => "smpp",
+            Kind::Sandbox => "sandbox",
+            Kind::Http(provider) => provider.name(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Kind, D::Error> {
+        let name = String::deserialize(d)?;
+        let http = Provider::ALL.iter().map(|provider| Kind::Http(*provider));
+        let all: Vec<Kind> = [Kind::Smpp, Kind::Sandbox].into_iter().chain(http).collect();
+        all.iter().find(|kind| kind.name() == name).copied().ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|kind| kind.name()).collect();
+            serde::de::Error::custom(format!("`kind` is one of {}", names.join(", ")))
+        })
     }
 }

@@ -46,7 +46,7 @@ macro_rules! sections {
 
 sections! {
     /// Where and how it listens.
-    Server { listen: SocketAddr, body_max: usize, batch_body_max: usize, shutdown_s: u64, }
+    Server { listen: SocketAddr, body_max: usize, batch_body_max: usize, shutdown_s: u64, public_url: String, }
     /// Files of its own.
     Data { folder: PathBuf, }
     /// Where rows are kept.
@@ -133,6 +133,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
                 .any(|p| if p.is_empty() { url.is_empty() } else { url.starts_with(p) }),
             "`database.url` begins with sqlite: or postgres://",
         ),
+        (
+            is_address(&c.server.public_url),
+            "`server.public_url` is empty, or https:// (or http://) and a host, without a path",
+        ),
         (c.server.body_max >= 1_024, "`server.body_max` is at least 1024"),
         (c.server.batch_body_max >= c.server.body_max, "`server.batch_body_max` is at least `server.body_max`"),
         (
@@ -211,4 +215,9 @@ pub(super) fn check(c: &Config) -> Vec<String> {
         mistakes.extend(k.mistakes().into_iter().map(|(_, rule)| format!("connection `{}`: {rule}", k.name)));
     }
     mistakes
+}
+
+fn is_address(url: &str) -> bool {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    url.is_empty() || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@']))
 }

@@ -1,19 +1,23 @@
 //! The links to carriers: one supervisor per configured connection keeps its sessions bound, pulls messages when there is a slot and a
 //! token, and reports what the carrier said. The sandbox is a connection like any other, to a simulator in this process.
 
+mod callback;
+mod http;
 mod session;
 mod submit;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use carillon_domain::id::ConnectionId;
 use carillon_domain::phone::Phone;
 use carillon_domain::rate::Rate;
 use carillon_domain::route::{Book, ConnectionNo};
+use carillon_providers::Provider;
 use carillon_smpp::{Backoff, BindKind, ClientConfig, ClientTls, ConnectError, Limits};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +30,9 @@ use crate::pipeline::{ConnectionInfo, Pipeline};
 use crate::routing::Configured;
 use crate::simulator::{self, Behaviour, SimulatorConfig};
 
+pub use callback::{Callbacks, Listening};
+use http::Carrier;
+
 /// Why links could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -35,6 +42,9 @@ pub enum LinkError {
     /// TLS is asked for and cannot be set up.
     #[error("connection `{0}`: TLS: {1}")]
     Tls(String, String),
+    /// No HTTP client can be made.
+    #[error("connection `{0}`: HTTP: {1}")]
+    Http(String, String),
 }
 
 /// What the sessions of one connection share.
@@ -59,6 +69,30 @@ pub type PhoneTag = Arc<dyn Fn(Phone) -> i64 + Send + Sync>;
 struct Breaker {
     failures: AtomicU32,
     trial: AtomicBool,
+}
+
+impl Shared {
+    /// Parts that may still be handed over before those in doubt are too many. What is claimed counts as in doubt, and is what the next
+    /// pull brings.
+    fn room_in_doubt(&self) -> i64 {
+        let (pipeline, index) = (&self.pipeline, self.index);
+        i64::from(self.settings.in_doubt()) - pipeline.in_doubt(index) + pipeline.claimed(index)
+    }
+
+    /// The carrier fails every time: others take its messages for a while, then one at a time tries again.
+    fn open_breaker(&self) {
+        let name = &self.settings.name;
+        tracing::warn!(connection = %name, "connection {name}: the carrier keeps failing; trying again in {} s", BREAKER_PAUSE.as_secs());
+        metrics::counter!("carillon_breaker_opened_total", "connection" => name.clone()).increment(1);
+        self.breaker.half_open();
+        self.pipeline.rest(self.index, BREAKER_PAUSE);
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
 }
 
 /// Failures in a row that open the breaker.
@@ -114,6 +148,11 @@ pub struct Links {
     clock: Clock,
     tag: PhoneTag,
     sandbox: Sandbox,
+    callbacks: Callbacks,
+    /// Connections whose carriers call back.
+    listening: RwLock<HashMap<ConnectionId, Arc<Listening>>>,
+    /// Shared by all HTTP connections, and made with the first.
+    http: OnceLock<reqwest::Client>,
     running: tokio::sync::Mutex<HashMap<ConnectionNo, (String, Running)>>,
     /// Links of what was changed or taken away, until they ended.
     ending: TaskTracker,
@@ -131,9 +170,10 @@ const REPLACED_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Links {
     /// None yet; `apply` brings them.
-    pub fn new(pipeline: Pipeline, clock: Clock, tag: PhoneTag, sandbox: Sandbox) -> Links {
+    pub fn new(pipeline: Pipeline, clock: Clock, tag: PhoneTag, sandbox: Sandbox, callbacks: Callbacks) -> Links {
         let (running, ending, stop) = (tokio::sync::Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Links { pipeline, clock, tag, sandbox, running, ending, stop }
+        let (listening, http) = (RwLock::default(), OnceLock::new());
+        Links { pipeline, clock, tag, sandbox, callbacks, listening, http, running, ending, stop }
     }
 
     /// Brings the links to what is configured: new ones start, changed ones start anew once the old ones have heard what they are owed, and
@@ -143,12 +183,13 @@ impl Links {
         if self.stop.is_cancelled() {
             return;
         }
+        *self.listening.write() = configured.iter().filter_map(|c| Some((c.id, Listening::of(c)?.into()))).collect();
         let same = |no: &ConnectionNo, r: &Running| {
             configured.iter().any(|c| c.no == *no && c.settings.fingerprint() == r.fingerprint)
         };
         let gone: Vec<ConnectionNo> = running.iter().filter(|(no, (_, r))| !same(no, r)).map(|(no, _)| *no).collect();
         let mut old: HashMap<_, _> = gone.into_iter().filter_map(|no| Some((no, running.remove(&no)?))).collect();
-        for Configured { no, settings, .. } in configured {
+        for Configured { no, id, settings, .. } in configured {
             if running.contains_key(no) {
                 continue;
             }
@@ -158,7 +199,7 @@ impl Links {
                 Running { fingerprint: settings.fingerprint(), stop, tasks, sandbox: None },
                 old.remove(no).map(|(_, before)| before),
             );
-            let started = self.start(line, settings, &mut next, before).await;
+            let started = self.start(line, *id, settings, &mut next, before).await;
             if let Err(error) = started {
                 tracing::error!(connection = %settings.name, %error, "{error}");
                 self.pipeline.trouble(line, error.to_string());
@@ -174,10 +215,15 @@ impl Links {
     async fn start(
         &self,
         line: usize,
+        id: ConnectionId,
         settings: &Connection,
         running: &mut Running,
         before: Option<Running>,
     ) -> Result<(), LinkError> {
+        let carrier = match settings.kind {
+            Kind::Http(provider) => Some(Arc::new(self.carrier(id, settings, provider)?)),
+            Kind::Smpp | Kind::Sandbox => None,
+        };
         let mut client = client_config(settings)?;
         if settings.kind == Kind::Sandbox {
             let carrier = simulator::start(sandbox_config(&self.sandbox)).await.map_err(LinkError::Sandbox)?;
@@ -210,6 +256,14 @@ impl Links {
             }
             None => ended.cancel(),
         }
+        if let Some(carrier) = carrier {
+            running.tasks.spawn(async move {
+                ended.cancelled().await;
+                http::run(shared, carrier).await;
+            });
+            running.tasks.close();
+            return Ok(());
+        }
         for number in 0..settings.binds {
             let (shared, client, ended) = (shared.clone(), client.clone(), ended.clone());
             running.tasks.spawn(async move {
@@ -219,6 +273,18 @@ impl Links {
         }
         running.tasks.close();
         Ok(())
+    }
+
+    fn carrier(&self, id: ConnectionId, settings: &Connection, provider: Provider) -> Result<Carrier, LinkError> {
+        let client = match self.http.get() {
+            Some(client) => client.clone(),
+            None => {
+                let made = http::client().map_err(|e| LinkError::Http(settings.name.clone(), e.to_string()))?;
+                self.http.get_or_init(|| made).clone()
+            }
+        };
+        let callback_url = self.callbacks.url(id);
+        Ok(Carrier { provider, credentials: settings.provider.clone(), client, callback_url })
     }
 
     /// Stops all: no more is pulled, answers that are owed are waited for, at most `patience`.

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::submit::{NotSent, Submitter};
-use super::{BREAKER_PAUSE, Shared, number};
+use super::{BREAKER_PAUSE, Shared, number, sleep_until};
 use crate::config::IdBase;
 use crate::pipeline::Late;
 use crate::pipeline::dispatch::Answer;
@@ -163,12 +163,6 @@ async fn recv_optional(events: &mut Option<Events>, out: &mut Vec<Event>) -> boo
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    if let Some(at) = at {
-        tokio::time::sleep_until(at).await;
-    }
-}
-
 fn rule(base: IdBase, other: IdBase) -> IdRule {
     // Hexadecimal is made decimal only where the carrier writes the other kind in decimal: otherwise ids are opaque.
     if base == IdBase::Hex && other == IdBase::Decimal { IdRule::HexToDec } else { IdRule::AsIs }
@@ -190,10 +184,7 @@ impl Work<'_> {
                 self.pause_until = None;
             }
             let window = i64::from(shared.settings.window);
-            // What is claimed counts as in doubt, and is what the next pull brings.
-            let doubt = i64::from(shared.settings.in_doubt()) - shared.pipeline.in_doubt(index)
-                + shared.pipeline.claimed(index);
-            let mut room = (self.sender.free_slots() as i64).min(doubt);
+            let mut room = (self.sender.free_slots() as i64).min(shared.room_in_doubt());
             let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
             if trial {
                 room = room.min(1 - self.slots.busy() as i64);
@@ -398,6 +389,7 @@ impl Work<'_> {
             phone_tag: number(&source).map(|phone| (self.shared.tag)(phone)),
             sender: None,
             kind,
+            scope: hot::Scope::Part,
             carrier_error,
             reroute: false,
             at: self.shared.clock.now_ms(),
@@ -417,12 +409,7 @@ impl Work<'_> {
 
     /// The carrier fails every time: others take its messages for a while, then one at a time tries again.
     fn open_breaker(&mut self) {
-        let shared = self.shared;
-        let name = &shared.settings.name;
-        tracing::warn!(connection = %name, "connection {name}: the carrier keeps failing; trying again in {} s", BREAKER_PAUSE.as_secs());
-        metrics::counter!("carillon_breaker_opened_total", "connection" => name.clone()).increment(1);
-        shared.breaker.half_open();
-        shared.pipeline.rest(shared.index, BREAKER_PAUSE);
+        self.shared.open_breaker();
         self.pause_until = Some(Instant::now() + BREAKER_PAUSE);
     }
 }

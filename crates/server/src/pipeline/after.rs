@@ -103,6 +103,8 @@ impl Pipeline {
                     }
                 }
                 Then::Acknowledge(ack) => acknowledge.extend(ack),
+                // A carrier that hung up sends it again.
+                Then::Tell(durable) => drop(durable.send(())),
                 Then::Nothing => {}
             }
         }

@@ -64,6 +64,9 @@ pub struct Late {
     pub sender: Option<Arc<str>>,
 }
 
+/// Carriers that call back wait some ten seconds for an answer, and come again.
+const DURABLE_WITHIN: Duration = Duration::from_secs(8);
+
 impl Pipeline {
     /// The connection's number in the store.
     pub fn number(&self, connection: usize) -> i32 {
@@ -390,6 +393,30 @@ impl Pipeline {
             self.wake_links();
         }
         self.settle(entries);
+    }
+
+    /// Delivery reports came together. Whether all are durable: not if one was set aside, or the database takes none for too long.
+    pub async fn receipts_durable(&self, receipts: Vec<Receipt>) -> bool {
+        let reroute = self.0.memory.lock().routing.any_reroutes();
+        let (mut entries, mut told) = (Vec::with_capacity(receipts.len()), Vec::with_capacity(receipts.len()));
+        for receipt in receipts {
+            let (tell, durable) = oneshot::channel();
+            entries.push(SettleEntry {
+                item: SettleItem::Receipt(Receipt { reroute, ..receipt }),
+                then: Then::Tell(tell),
+            });
+            told.push(durable);
+        }
+        self.settle(entries);
+        let all = async {
+            for durable in told {
+                if durable.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(DURABLE_WITHIN, all).await.unwrap_or(false)
     }
 
     /// A delivery report came; it is acknowledged once durable.

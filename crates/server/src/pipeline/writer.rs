@@ -39,6 +39,8 @@ pub(super) enum Then {
     Claimed { connection: usize, job: Box<Job> },
     /// A receipt can be acknowledged.
     Acknowledge(Option<(Session, ReplyTo)>),
+    /// Someone waits until it is durable, whatever it changed.
+    Tell(oneshot::Sender<()>),
 }
 
 #[derive(Default)]

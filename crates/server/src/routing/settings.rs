@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use carillon_providers::Provider;
 use carillon_store::connection;
 use serde_json::{Map, Value};
 
@@ -17,6 +18,8 @@ pub type Secrets = BTreeMap<String, String>;
 
 /// Which settings are never shown.
 const SECRET: &[&str] = &["password"];
+/// Where an HTTP provider's own settings stand; its secret ones are kept as `provider.name`.
+const PROVIDER: &str = "provider";
 
 /// Takes the secret settings out: a text sets one, null forgets it (`None`). What is not a text stays, to be refused with the others.
 pub fn split(settings: &mut Given) -> BTreeMap<String, Option<String>> {
@@ -28,6 +31,17 @@ pub fn split(settings: &mut Given) -> BTreeMap<String, Option<String>> {
             _ => continue,
         };
         settings.remove(*name);
+    }
+    if let Some(Value::Object(provider)) = settings.get_mut(PROVIDER) {
+        for field in Provider::ALL.iter().flat_map(|provider| provider.fields()).filter(|field| field.secret()) {
+            let secret = match provider.get(field.name) {
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(Value::Null) => None,
+                _ => continue,
+            };
+            provider.remove(field.name);
+            secrets.insert(format!("{PROVIDER}.{}", field.name), secret);
+        }
     }
     secrets
 }
@@ -47,7 +61,18 @@ pub fn join(name: &str, kind: &str, settings: &Given, secrets: &Secrets) -> Resu
     }
     let whole = |settings: &Given| {
         let mut whole = settings.clone();
-        whole.extend(secrets.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))));
+        for (name, text) in secrets {
+            let text = Value::from(text.as_str());
+            match name.strip_prefix("provider.") {
+                None => drop(whole.insert(name.clone(), text)),
+                Some(name) => {
+                    if let Some(provider) = whole.entry(PROVIDER).or_insert_with(|| Given::new().into()).as_object_mut()
+                    {
+                        provider.insert(name.to_owned(), text);
+                    }
+                }
+            }
+        }
         whole.insert("name".into(), name.into());
         whole.insert("kind".into(), kind.into());
         serde_json::from_value::<config::Connection>(Value::Object(whole))
@@ -70,7 +95,7 @@ pub fn join(name: &str, kind: &str, settings: &Given, secrets: &Secrets) -> Resu
     if mistakes.is_empty() {
         return Ok(connection);
     }
-    Err(mistakes.into_iter().map(|(setting, rule)| wrong(setting, rule.to_owned())).collect())
+    Err(mistakes.into_iter().map(|(setting, rule)| wrong(&setting, rule)).collect())
 }
 
 /// The connection a stored row means.

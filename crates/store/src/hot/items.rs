@@ -92,6 +92,16 @@ pub enum ReceiptKind {
     },
 }
 
+/// How much of a message a carrier's id names.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Scope {
+    /// One part: carriers that are given parts, and those that answer part by part.
+    #[default]
+    Part,
+    /// All parts that went out together: carriers that are given the whole message.
+    Message,
+}
+
 /// A delivery report.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
@@ -105,6 +115,8 @@ pub struct Receipt {
     pub sender: Option<String>,
     /// What it says.
     pub kind: ReceiptKind,
+    /// What it says it of.
+    pub scope: Scope,
     /// In the carrier's own words.
     pub carrier_error: Option<String>,
     /// Whether a route may take the message to another connection if this says that it failed: then it waits to be routed once more.

@@ -17,6 +17,7 @@ mod items;
 mod matching;
 mod parts;
 mod postgres;
+mod reported;
 mod settle;
 mod sqlite;
 
@@ -29,7 +30,7 @@ use carillon_domain::money::Money;
 use crate::StoreError;
 use crate::event::Watched;
 
-pub use items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled, SpanKey};
+pub use items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, Scope, SettleItem, Settled, SpanKey};
 
 /// A message checked, priced and encoded, as intake hands it to the store.
 #[derive(Clone, Debug)]

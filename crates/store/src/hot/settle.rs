@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::event::{Transition, Watched, WatchedStates};
 
 use super::items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
-use super::matching::{find_ref, find_unknown, receipt_since};
+use super::matching::{receipt_since, take_parked};
 pub(crate) use super::parts::{part_bytes, parts_of};
 
 /// A message's changeable columns, as read.
@@ -37,19 +37,23 @@ pub(crate) struct Row {
 impl Row {
     /// Whether the message was tried again after that attempt, so that a no to it decides nothing. Attempts are counted per
     /// message: of several parts, one may be at its first while another is at its second.
-    fn tried_again(&self, attempt: u8) -> bool {
+    pub(super) fn tried_again(&self, attempt: u8) -> bool {
         matches!(self.progress.parts, Parts::One(_)) && i16::from(attempt) < self.attempts
     }
 
     /// Whether a failure that was reported may lead to another attempt elsewhere. Not what is paid for already, nor parts of a whole that the
     /// handset puts together, nor one-time codes, which have seconds.
-    fn may_reroute(&self, part: u8) -> bool {
+    pub(super) fn may_reroute(&self, part: u8) -> bool {
         let free = !self.progress.flags.has(Flags::PAY_ON_ACCEPT) && !self.progress.flags.has(Flags::OTP);
         let with_carrier = self.part_is(part, PartState::Accepted) || self.part_is(part, PartState::Unknown);
         free && with_carrier && matches!(self.progress.parts, Parts::One(_)) && self.attempts < REROUTED_AT_MOST
     }
 
-    fn part_is(&self, part: u8, state: PartState) -> bool {
+    fn is_last(&self, part: u8) -> bool {
+        usize::from(part) + 1 >= self.progress.parts.as_slice().len()
+    }
+
+    pub(super) fn part_is(&self, part: u8, state: PartState) -> bool {
         self.progress.parts.as_slice().get(usize::from(part)) == Some(&state)
     }
 }
@@ -325,6 +329,7 @@ impl<'a> Plan<'a> {
         let Some(row) = read.rows.get_mut(&o.id) else { return Settled::default() };
         let tried_again = row.tried_again(o.attempt);
         let was_in_doubt = row.part_is(o.part, PartState::Unknown);
+        let last = row.is_last(o.part);
         row.attempts = row.attempts.max(i16::from(o.attempt));
         if !row.progress.closed || row.connection.is_none() {
             row.connection = Some(o.connection);
@@ -353,9 +358,11 @@ impl<'a> Plan<'a> {
                 if !settled.changed {
                     return settled;
                 }
-                if let Some(parked) = receipt_since(o, *submitted_at, read) {
+                if let Some((parked, used_up)) = receipt_since(o, *submitted_at, last, read) {
                     let then = self.report(&parked.receipt, &o.attempted(), read, o.at);
-                    self.parked_gone.push((o.connection, parked.receipt.carrier_id, parked.seq));
+                    if used_up {
+                        self.parked_gone.push((o.connection, parked.receipt.carrier_id, parked.seq));
+                    }
                     return both(settled, then);
                 }
                 let sender = o.sender.as_deref().map(str::to_owned);
@@ -413,11 +420,12 @@ impl<'a> Plan<'a> {
             return settled;
         }
         // A receipt that came before this answer waits in the parking.
+        let last = read.rows.get(&o.id).is_some_and(|row| row.is_last(o.part));
         let waiting = read.parked.get_mut(&(o.connection, carrier_id)).and_then(|all| {
             let fits = |p: &Parked| p.receipt.phone_tag.is_none_or(|tag| tag == o.phone_tag);
-            all.iter().position(fits).map(|at| all.remove(at))
+            all.iter().position(fits).map(|at| take_parked(all, at, last))
         });
-        let Some(parked) = waiting else {
+        let Some((parked, used_up)) = waiting else {
             let (connection, phone_tag) = (o.connection, o.phone_tag);
             let reference =
                 CarrierRef { connection, carrier_id, id: o.id, part: o.part, attempt: o.attempt, phone_tag };
@@ -426,86 +434,14 @@ impl<'a> Plan<'a> {
             self.refs_new.push(Some(reference));
             return settled;
         };
-        self.parked_gone.push((o.connection, carrier_id.to_owned(), parked.seq));
+        if used_up {
+            self.parked_gone.push((o.connection, carrier_id.to_owned(), parked.seq));
+        }
         both(settled, self.report(&parked.receipt, &o.attempted(), read, o.at))
     }
 
-    fn receipt(&mut self, receipt: &'a Receipt, read: &mut Read<'a>, now: i64) -> Settled {
-        if receipt.kind == ReceiptKind::Interim {
-            return Settled::default();
-        }
-        let attempt = if let Some(OpenRef { reference: r, fresh }) = find_ref(receipt, read) {
-            match fresh {
-                Some(place) => self.refs_new[place] = None,
-                None => self.refs_gone.push(r),
-            }
-            Attempted { connection: r.connection, phone_tag: r.phone_tag, id: r.id, part: r.part, attempt: r.attempt }
-        } else if let Some(unknown) = find_unknown(receipt, read) {
-            self.unknown_gone.push(unknown);
-            unknown
-        } else {
-            self.parked_new.push(receipt);
-            return Settled { parked: true, ..Settled::default() };
-        };
-        self.report(receipt, &attempt, read, now)
-    }
-
-    /// What a receipt does to the message it was found to be about.
-    fn report(&mut self, receipt: &Receipt, about: &Attempted, read: &mut Read<'a>, now: i64) -> Settled {
-        let Attempted { id, part, attempt, .. } = *about;
-        let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
-        let event = match receipt.kind {
-            ReceiptKind::Interim => return Settled::default(),
-            ReceiptKind::Delivered => Event::Delivered { part },
-            ReceiptKind::Failed { error } => Event::Failed { part, error },
-        };
-        if let Event::Failed { error, .. } = event
-            && !row.progress.closed
-        {
-            // Another attempt is open, or to be made: that one decides.
-            if row.tried_again(attempt) || row.part_is(part, PartState::Pending) {
-                let (connection, result, carrier_error) =
-                    (receipt.connection, Remembered::Failed, receipt.carrier_error.clone());
-                self.attempts.push(AttemptRow {
-                    id,
-                    attempt,
-                    part,
-                    connection,
-                    result,
-                    error: Some(error),
-                    carrier_error,
-                    at: now,
-                });
-                return self.current(read, id, false);
-            }
-            row.carrier_error = receipt.carrier_error.clone();
-            if receipt.reroute && row.may_reroute(part) {
-                row.connection = Some(receipt.connection);
-                let (connection, result, carrier_error) =
-                    (receipt.connection, Remembered::Failed, receipt.carrier_error.clone());
-                self.attempts.push(AttemptRow {
-                    id,
-                    attempt,
-                    part,
-                    connection,
-                    result,
-                    error: Some(error),
-                    carrier_error,
-                    at: now,
-                });
-                let settled = self.apply(read, id, Event::Reroute { part, error }, now);
-                if settled.changed {
-                    self.put_due(read, id, now);
-                }
-                return settled;
-            }
-        }
-        row.connection.get_or_insert(receipt.connection);
-        self.apply(read, id, event, now)
-    }
-
     /// Applies one event to a message's row and notes what follows for the money.
-    fn apply(&mut self, read: &mut Read<'a>, id: MessageId, event: Event, now: i64) -> Settled {
+    pub(super) fn apply(&mut self, read: &mut Read<'a>, id: MessageId, event: Event, now: i64) -> Settled {
         let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
         let before = row.progress.state;
         let effect = row.progress.apply(event);
@@ -560,14 +496,14 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn current(&self, read: &Read<'a>, id: MessageId, changed: bool) -> Settled {
+    pub(super) fn current(&self, read: &Read<'a>, id: MessageId, changed: bool) -> Settled {
         let Some(row) = read.rows.get(&id) else { return Settled::default() };
         let (state, closed, error) = (row.progress.state, row.progress.closed, row.progress.error);
         let succeeded = row.progress.succeeded();
         Settled { id: Some(id), states: Some((state, state)), changed, closed, succeeded, error, ..Settled::default() }
     }
 
-    fn put_due(&mut self, read: &mut Read<'a>, id: MessageId, due_at: i64) {
+    pub(super) fn put_due(&mut self, read: &mut Read<'a>, id: MessageId, due_at: i64) {
         let Some(row) = read.rows.get_mut(&id) else { return };
         if row.due_at == Some(due_at) {
             return;
@@ -626,7 +562,7 @@ fn class(state: State) -> usize {
 }
 
 /// What an item did together with what followed from it.
-fn both(first: Settled, then: Settled) -> Settled {
+pub(super) fn both(first: Settled, then: Settled) -> Settled {
     Settled {
         states: first.states.zip(then.states).map(|((before, _), (_, after))| (before, after)),
         changed: first.changed || then.changed,

@@ -4,7 +4,8 @@ use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::MessageId;
 use carillon_domain::message::{Flags, State};
 use carillon_store::hot::{
-    Attempted, IntakeRequest, NewMessage, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled, Step, Verdict,
+    Attempted, IntakeRequest, NewMessage, Outcome, PartResult, Receipt, ReceiptKind, Scope, SettleItem, Settled, Step,
+    Verdict,
 };
 
 use crate::world::{World, message, on_both, shared};
@@ -38,6 +39,9 @@ pub(crate) enum Do {
     GotOther(&'static str),
     /// Delivered, naming another sender.
     GotFrom(&'static str, &'static str),
+    /// Delivered or failed, all parts that have this id.
+    GotAll(&'static str),
+    LostAll(&'static str),
     /// It is on its way.
     Interim(&'static str),
     /// Attempt, part of unknown outcome: again, or not.
@@ -65,12 +69,14 @@ pub(crate) fn outcome(id: MessageId, tag: i64, attempt: u8, part: u8, at: i64, r
 }
 
 pub(crate) fn receipt(carrier_id: String, tag: Option<i64>, kind: ReceiptKind, at: i64) -> Receipt {
+    let scope = Scope::Part;
     Receipt {
         connection: CONNECTION,
         carrier_id,
         phone_tag: tag,
         sender: None,
         kind,
+        scope,
         carrier_error: None,
         reroute: false,
         at,
@@ -82,6 +88,7 @@ pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
     let own = |carrier_id| format!("{row}/{carrier_id}");
     let report = |carrier_id, tag, kind| SettleItem::Receipt(receipt(own(carrier_id), tag, kind, now));
     let attempt = |attempt, part| Attempted { connection: CONNECTION, phone_tag: row, id, part, attempt };
+    let whole = |receipt| SettleItem::Receipt(Receipt { scope: Scope::Message, ..receipt });
     let says = || "says no".to_owned();
     match what {
         Yes(n, part, c) => out(n, part, PartResult::Accepted { carrier_id: own(c), receipts: true }),
@@ -97,6 +104,8 @@ pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
             let sender = Some(sender.to_owned());
             SettleItem::Receipt(Receipt { sender, ..receipt(own(c), Some(row), ReceiptKind::Delivered, now) })
         }
+        GotAll(c) => whole(receipt(own(c), Some(row), ReceiptKind::Delivered, now)),
+        LostAll(c) => whole(receipt(own(c), Some(row), ReceiptKind::Failed { error: FAILED }, now)),
         Interim(c) => report(c, Some(row), ReceiptKind::Interim),
         Resend(n, part) => SettleItem::Decide { attempt: attempt(n, part), resend: true, error: REFUSED },
         GiveUp(n, part) => SettleItem::Decide { attempt: attempt(n, part), resend: false, error: REFUSED },
@@ -153,6 +162,19 @@ const ROWS: &[Row] = &[
     (NONE, 2, &[&[Yes(1, 0, "a"), Retry(1, 1)]], "queued, held 10, paid 0, code -", [1, 0, 0, 1]),
     (NONE, 2, &[&[Yes(1, 0, "a"), Retry(1, 1)], &[Yes(2, 1, "b")], &[Lost("a")]], "sent, held 5, paid 0, code 103", [1, 0, 0, 0]),
     (NONE, 2, &[&[Last(1, 0)], &[Last(1, 1)]], "!sent, held 0, paid 10, code -", [0, 0, 0, 0]),
+    // One id for all parts: carriers that take the whole message.
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a")]], "sent, held 10, paid 0, code -", [2, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a")], &[GotAll("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a"), GotAll("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
+    (NONE, 3, &[&[Yes(1, 0, "a"), Yes(1, 1, "a"), Yes(1, 2, "a")], &[LostAll("a")]], "!undelivered, held 0, paid 0, code 103", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a")], &[GotAll("a"), GotAll("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 1, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a")], &[GotAll("a")], &[LostAll("a")]], "!delivered, held 0, paid 10, code -", [0, 0, 1, 0]),
+    (NONE, 2, &[&[GotAll("a")], &[Yes(1, 0, "a"), Yes(1, 1, "a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[GotAll("a")], &[Yes(1, 0, "a")], &[Yes(1, 1, "a")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[LostAll("a"), Yes(1, 0, "a"), Yes(1, 1, "a")]], "!undelivered, held 0, paid 0, code 103", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "a")], &[Got("a")]], "sent, held 5, paid 5, code -", [1, 0, 0, 0]),
+    (NONE, 2, &[&[Silence(1, 0), Silence(1, 1)], &[GotAll("x")]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[GotAll("x")], &[Silence(1, 0), Silence(1, 1)]], "!delivered, held 0, paid 10, code -", [0, 0, 0, 0]),
     // Retries.
     (NONE, 1, &[&[Retry(1, 0)]], "queued, held 5, paid 0, code -", [0, 0, 0, 1]),
     (NONE, 1, &[&[Retry(1, 0)], &[Yes(2, 0, "a")]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),

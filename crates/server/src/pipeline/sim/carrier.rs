@@ -256,6 +256,7 @@ impl World {
                 phone_tag: named.then_some(job.message.phone_tag),
                 sender: None,
                 kind,
+                scope: Default::default(),
                 carrier_error: None,
                 at: 0,
             };

@@ -3,6 +3,7 @@
 mod auth;
 mod bad_input;
 mod batches;
+mod callbacks;
 mod isolation;
 mod keys;
 mod me;

@@ -69,7 +69,7 @@ impl World {
         let carrier = simulator::start(config).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_s = 5\n[accounts]\nfirst_balance_cents = 10_000_000\n[log]\nlevel = \"info\"\n{}\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_s = 5\npublic_url = \"https://carillon.test\"\n[accounts]\nfirst_balance_cents = 10_000_000\n[log]\nlevel = \"info\"\n{}\n\
              [[connection]]\nname = \"carrier\"\nkind = \"smpp\"\nhost = \"127.0.0.1\"\nport = {}\nsystem_id = \"test\"\npassword = \"test\"\n{}\n",
             setup.settings,
             carrier.addr().port(),
@@ -237,6 +237,18 @@ impl Api {
         let to: Vec<String> = (first..first + count).map(number).collect();
         let answer = self.post("/v1/batches", "", &serde_json::json!({"to": to, "text": text})).await.unwrap();
         assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+
+    /// A carrier calls back.
+    pub async fn call_back(&self, path: &str, body: Value) -> Answer {
+        let request = self.client.post(self.url(path)).json(&body);
+        self.send(request).await.unwrap()
+    }
+
+    /// The same, of a server that may be down. The status, if it answered.
+    pub async fn try_call_back(&self, path: &str, body: &Value) -> Option<u16> {
+        let answer = self.send(self.client.post(self.url(path)).json(body)).await;
+        answer.ok().map(|answer| answer.status)
     }
 
     /// GET of a path that must be there.

@@ -14,7 +14,7 @@ use crate::event::{Transition, Watched};
 use crate::hot::settle::{
     self, CarrierRef, OpenUnknown, Parked, Plan, Read, RefKey, Row, Wanted, part_bytes, parts_of,
 };
-use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id, event_ids};
+use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, Scope, SettleItem, Settled, SpanKey, event_id, event_ids};
 
 /// One column of a list as an array.
 fn column<'t, T, C>(rows: &'t [T], of: impl Fn(&'t T) -> C) -> Vec<C> {
@@ -136,7 +136,7 @@ async fn read_parked<'a>(tx: &mut PgConnection, wanted: &Wanted<'a>, read: &mut 
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT p.connection_no, p.carrier_id, p.seq, p.phone_tag, p.kind, p.error_code, p.carrier_error, p.received_at, k.n
+        "SELECT p.connection_no, p.carrier_id, p.seq, p.phone_tag, p.kind, p.error_code, p.carrier_error, p.received_at, k.n, p.whole
          FROM UNNEST($1::integer[], $2::text[]) WITH ORDINALITY AS k(connection_no, carrier_id, n)
          JOIN parked_receipt p ON p.connection_no = k.connection_no AND p.carrier_id = k.carrier_id ORDER BY p.seq",
     )
@@ -156,7 +156,7 @@ async fn read_parked_for(tx: &mut PgConnection, wanted: &Wanted<'_>, read: &mut 
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT p.connection_no, p.carrier_id, p.seq, p.phone_tag, p.kind, p.error_code, p.carrier_error, p.received_at, k.n
+        "SELECT p.connection_no, p.carrier_id, p.seq, p.phone_tag, p.kind, p.error_code, p.carrier_error, p.received_at, k.n, p.whole
          FROM UNNEST($1::integer[], $2::bigint[]) WITH ORDINALITY AS k(connection_no, phone_tag, n)
          JOIN parked_receipt p ON p.connection_no = k.connection_no AND p.phone_tag = k.phone_tag ORDER BY p.seq",
     )
@@ -181,6 +181,7 @@ fn parked_of(r: &PgRow) -> Result<Parked, StoreError> {
         kind,
         // It came too soon to be routed anew.
         reroute: false,
+        scope: if r.try_get(9)? { Scope::Message } else { Scope::Part },
         carrier_error: r.try_get(6)?,
         at: r.try_get(7)?,
     };
@@ -447,8 +448,8 @@ async fn write_events(tx: &mut PgConnection, plan: &Plan<'_>, ids: &mut IdSource
             _ => (1, None),
         };
         sqlx::query(
-            "INSERT INTO parked_receipt (connection_no, carrier_id, seq, phone_tag, kind, error_code, carrier_error, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO parked_receipt (connection_no, carrier_id, seq, phone_tag, kind, error_code, carrier_error, received_at, whole)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(r.connection)
         .bind(&r.carrier_id)
@@ -458,6 +459,7 @@ async fn write_events(tx: &mut PgConnection, plan: &Plan<'_>, ids: &mut IdSource
         .bind(error)
         .bind(&r.carrier_error)
         .bind(r.at)
+        .bind(r.scope == Scope::Message)
         .execute(&mut *tx)
         .await?;
     }

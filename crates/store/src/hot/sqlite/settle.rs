@@ -12,7 +12,7 @@ use super::{insert_due, message_id, uuid_of};
 use crate::StoreError;
 use crate::event::{Transition, Watched};
 use crate::hot::settle::{self, CarrierRef, OpenUnknown, Parked, Plan, Read, Row, part_bytes, parts_of};
-use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, SettleItem, Settled, SpanKey, event_id, event_ids};
+use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, Scope, SettleItem, Settled, SpanKey, event_id, event_ids};
 
 /// All of it, in the transaction the caller opened and commits.
 pub(super) fn run(
@@ -130,7 +130,7 @@ fn read_unknowns(tx: &Connection, connection: i32, phone_tag: i64) -> Result<Vec
 }
 
 const PARKED: &str =
-    "SELECT seq, carrier_id, phone_tag, kind, error_code, carrier_error, received_at FROM parked_receipt";
+    "SELECT seq, carrier_id, phone_tag, kind, error_code, carrier_error, received_at, whole FROM parked_receipt";
 
 fn read_parked(tx: &Connection, connection: i32, by: &str, value: &dyn ToSql) -> Result<Vec<Parked>, StoreError> {
     let mut statement = tx.prepare_cached(&format!("{PARKED} WHERE connection_no = ?1 AND {by} = ?2 ORDER BY seq"))?;
@@ -150,6 +150,7 @@ fn read_parked(tx: &Connection, connection: i32, by: &str, value: &dyn ToSql) ->
             kind,
             // It came too soon to be routed anew.
             reroute: false,
+            scope: if r.get(7)? { Scope::Message } else { Scope::Part },
             carrier_error: r.get(5)?,
             at: r.get(6)?,
         };
@@ -305,12 +306,12 @@ fn write_events(tx: &Connection, plan: &Plan<'_>, ids: &mut IdSource, now: i64) 
             _ => (1, None),
         };
         tx.prepare_cached(
-            "INSERT INTO parked_receipt (connection_no, carrier_id, seq, phone_tag, kind, error_code, carrier_error, received_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO parked_receipt (connection_no, carrier_id, seq, phone_tag, kind, error_code, carrier_error, received_at, whole)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             r.connection, r.carrier_id, event_id(ids, now, AccountNo::PLATFORM).0.as_bytes(), r.phone_tag.unwrap_or(0), kind, error,
-            r.carrier_error, r.at,
+            r.carrier_error, r.at, r.scope == Scope::Message,
         ])?;
     }
     for (connection, carrier_id, seq) in &plan.parked_gone {

@@ -1,0 +1,4 @@
+-- Receipts of carriers that take the whole message: one receipt is of all its parts.
+-- Same number, same names as migrations/sqlite/0006_callback.sql.
+
+ALTER TABLE parked_receipt ADD COLUMN whole boolean NOT NULL DEFAULT false;

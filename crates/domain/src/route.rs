@@ -137,6 +137,23 @@ pub enum Mismatch {
     Connections,
 }
 
+impl Mismatch {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mismatch::Account => "account",
+            Mismatch::Prefix => "prefix",
+            Mismatch::Country => "country",
+            Mismatch::Operator => "operator",
+            Mismatch::Sender => "sender",
+            Mismatch::Lane => "lane",
+            Mismatch::Tag => "tag",
+            Mismatch::Hours => "hours",
+            Mismatch::Connections => "connections",
+        }
+    }
+}
+
 /// What the order of a group may depend on, beside the message.
 pub trait Measured {
     /// What a part to these digits costs on a connection.
@@ -221,6 +238,16 @@ impl Book {
         self.route(facts).is_some_and(|r| r.reroute)
     }
 
+    /// Whether a connection is in use.
+    pub fn uses(&self, connection: ConnectionNo) -> bool {
+        self.platform.contains(&connection) || self.own.iter().any(|(_, no)| *no == connection)
+    }
+
+    /// The operator a number belongs to by the number ranges: its MCC and MNC.
+    pub fn operator(&self, digits: u64) -> Option<u32> {
+        self.operators.longest(digits).copied()
+    }
+
     /// The connections to try, in order.
     pub fn order(&self, facts: &Facts<'_>, measured: &(impl Measured + ?Sized)) -> Order {
         match self.route(facts) {
@@ -248,14 +275,13 @@ impl Book {
     fn mismatch(&self, route: &Route, facts: &Facts<'_>) -> Option<Mismatch> {
         let c = &route.conditions;
         let whose = [AccountNo::PLATFORM, facts.account].contains(&route.account);
-        let operator = || self.operators.longest(facts.digits);
         let tests = [
             (whose && any(&c.accounts, |a| *a == facts.account), Mismatch::Account),
             (any(&c.lanes, |l| *l == facts.lane), Mismatch::Lane),
             (any(&c.prefixes, |p| prefix::begins(facts.digits, *p)), Mismatch::Prefix),
             (any(&c.senders, |s| facts.sender.is_some_and(|from| same_sender(from, s))), Mismatch::Sender),
             (any(&c.countries, |c| facts.country == Some(*c)), Mismatch::Country),
-            (any(&c.operators, |o| operator() == Some(o)), Mismatch::Operator),
+            (any(&c.operators, |o| self.operator(facts.digits) == Some(*o)), Mismatch::Operator),
             (any(&c.tags, |t| facts.tags.contains(t)), Mismatch::Tag),
             (c.hours.as_ref().is_none_or(|h| h.contain(facts.now_ms)), Mismatch::Hours),
             (!route.groups.is_empty(), Mismatch::Connections),

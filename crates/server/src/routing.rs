@@ -1,5 +1,7 @@
 //! Connections, routes and what belongs to them, read from the configuration file and the database and put together for the pipeline.
 
+pub mod explain;
+pub mod host;
 pub mod rules;
 pub mod settings;
 
@@ -40,6 +42,8 @@ pub struct Configured {
     pub account: AccountNo,
     /// How it is reached, secrets included.
     pub settings: config::Connection,
+    /// Whether it may lead to hosts of the public internet only: an account's own, unless the operator trusts accounts further.
+    pub public_only: bool,
 }
 
 /// Why a stored row cannot be used; it is left out and the others work.
@@ -61,15 +65,23 @@ pub async fn load(config: &Config, db: &Db, vault: &Vault) -> Result<Loaded, Sto
     let mut connections = Vec::with_capacity(config.connections.len());
     for settings in &config.connections {
         let no = connection::number(db, &settings.name).await?;
-        let id = connection::id_of_file(no);
-        connections.push(Configured { no, id, account: AccountNo::PLATFORM, settings: settings.clone() });
+        connections.push(Configured {
+            no,
+            id: connection::id_of_file(no),
+            account: AccountNo::PLATFORM,
+            settings: settings.clone(),
+            public_only: false,
+        });
     }
     let version = route::version(db).await?;
     let rows = connection::all(db).await?;
     let numbers: HashMap<ConnectionId, ConnectionNo> = rows.iter().map(|row| (row.id, row.no)).collect();
     for row in rows.iter().filter(|row| row.enabled && row.settings.is_some()) {
         match configured(config, vault, row) {
-            Ok(settings) => connections.push(Configured { no: row.no, id: row.id, account: row.account, settings }),
+            Ok(settings) => {
+                let public_only = row.account != AccountNo::PLATFORM && !config.accounts.private_carriers;
+                connections.push(Configured { no: row.no, id: row.id, account: row.account, settings, public_only });
+            }
             Err(why) => tracing::error!(connection = %row.name, "connection {} is left out: {why}", row.name),
         }
     }

@@ -10,21 +10,29 @@ pub mod api_keys;
 pub mod auth;
 pub mod batches;
 mod callbacks;
+pub mod carrier_rates;
+pub mod carriers;
+pub mod connections;
+mod csv_table;
 mod docs;
 pub mod estimates;
+pub mod explain;
 pub mod history;
 pub mod idempotency;
 pub mod ledger;
 mod loading;
 pub mod me;
 pub mod messages;
+pub mod number_ranges;
 pub mod ops;
 pub mod recipients;
+pub mod routes;
 pub mod sender_review;
 pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
+pub mod throughput;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,6 +92,18 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sender_review::reject))
         .routes(routes!(sender_review::rules))
         .routes(routes!(sender_review::set_rule, sender_review::delete_rule))
+        // Carriers
+        .routes(routes!(connections::create, connections::list))
+        .routes(routes!(connections::read, connections::change, connections::delete))
+        .routes(routes!(connections::enable))
+        .routes(routes!(connections::disable))
+        .routes(routes!(routes::create, routes::list))
+        .routes(routes!(routes::read, routes::change, routes::delete))
+        .routes(routes!(explain::explain))
+        .routes(routes!(carrier_rates::list, carrier_rates::set, carrier_rates::delete))
+        .routes(routes!(carrier_rates::import, carrier_rates::export))
+        .routes(routes!(number_ranges::import, number_ranges::export))
+        .routes(routes!(throughput::list, throughput::set, throughput::delete))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -317,7 +317,7 @@ impl<const LARGE: bool> FromRequest<App> for Raw<LARGE> {
     }
 }
 
-fn too_large(e: &axum::Error) -> bool {
+pub(super) fn too_large(e: &axum::Error) -> bool {
     let source = std::error::Error::source(e);
     source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
 }

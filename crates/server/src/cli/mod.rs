@@ -1,6 +1,7 @@
 //! The command line: what operators and developers type.
 
 mod accounts;
+mod carriers;
 mod keys;
 mod money;
 mod send;
@@ -66,6 +67,12 @@ enum Command {
     /// Prices by destination and lane.
     #[command(subcommand)]
     Price(money::PriceCommand),
+    /// Connections to carriers.
+    #[command(subcommand)]
+    Connection(carriers::ConnectionCommand),
+    /// Routes over connections.
+    #[command(subcommand)]
+    Route(carriers::RouteCommand),
     /// The ledger.
     #[command(subcommand)]
     Ledger(money::LedgerCommand),
@@ -136,6 +143,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Key(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Credit(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Price(command) => command.run(&Office::open(&cli.settings).await?).await,
+        Command::Connection(command) => command.run(&Office::open(&cli.settings).await?).await,
+        Command::Route(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Ledger(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Openapi => {
             say(crate::api::openapi().to_pretty_json().expect("the document is plain data"));
@@ -220,6 +229,8 @@ mod tests {
             "carillon serve --listen 127.0.0.1:0",
             "carillon credit add 1 -2.50 --kind adjustment --note x",
             "carillon ledger verify --data-folder d",
+            "carillon connection add acme --set host=smpp.example.com --set rate=50 --secret password",
+            "carillon route explain +4915112345678 --lane otp --tag a",
             "carillon send +4915112345678 hello",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));

@@ -5,15 +5,17 @@ use std::hash::{Hash, Hasher};
 
 use carillon_providers::{Credentials, Provider};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// One configured instance of a provider.
-#[derive(Clone, Debug, Deserialize)]
+/// One configured instance of a provider. As JSON it is its settings: without name and kind, and without secrets.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     /// Shown with messages; the operator's.
+    #[serde(skip_serializing)]
     pub name: String,
     /// What it speaks.
+    #[serde(skip_serializing)]
     pub kind: Kind,
     /// Of the carrier.
     #[serde(default)]
@@ -28,7 +30,7 @@ pub struct Connection {
     #[serde(default)]
     pub system_id: String,
     /// SMPP password.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "secret", skip_serializing)]
     pub password: SecretString,
     /// SMPP system type.
     #[serde(default)]
@@ -97,7 +99,7 @@ pub struct Connection {
     #[serde(default = "seven")]
     pub attempts_max: u16,
     /// What an HTTP provider wants to be told, by name (docs/PROVIDERS.md).
-    #[serde(default, deserialize_with = "credentials")]
+    #[serde(default, deserialize_with = "credentials", skip_serializing)]
     pub provider: Credentials,
 }
 
@@ -195,7 +197,7 @@ impl Connection {
 macro_rules! choices {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
     )*};

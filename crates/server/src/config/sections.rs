@@ -58,7 +58,7 @@ sections! {
     /// Prices where no list says otherwise.
     Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, }
     /// How accounts begin.
-    Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, }
+    Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, private_carriers: bool, }
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
     /// What messages may be from.

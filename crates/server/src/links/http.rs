@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{BREAKER_PAUSE, Shared};
 use crate::pipeline::dispatch::Answer;
 use crate::pipeline::queue::Job;
+use crate::routing::host::PublicOnly;
 
 /// What an HTTP connection speaks, and with whom.
 pub(super) struct Carrier {
@@ -41,10 +42,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The client of all HTTP connections: connections are kept and shared, HTTP/2 where the carrier speaks it. Redirects are not followed:
 /// they would carry credentials to whoever answers.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
+///
+/// With `public_only` names lead to the public internet or nowhere; addresses written out are checked where they are set.
+pub(super) fn client(public_only: bool) -> Result<Client, reqwest::Error> {
     // Only fails if one is installed already, which is as good.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    let builder = Client::builder();
+    let builder = if public_only { builder.dns_resolver(Arc::new(PublicOnly)).no_proxy() } else { builder };
+    builder
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)

@@ -27,7 +27,7 @@ use crate::config::{Connection, Kind, Sandbox, UnknownPolicy};
 use crate::pipeline::dispatch::Tried;
 use crate::pipeline::routing::Costs;
 use crate::pipeline::{ConnectionInfo, Pipeline};
-use crate::routing::Configured;
+use crate::routing::{Configured, host};
 use crate::simulator::{self, Behaviour, SimulatorConfig};
 
 pub use callback::{Callbacks, Listening};
@@ -58,6 +58,8 @@ struct Shared {
     rate: Mutex<Rate>,
     bound: AtomicU32,
     breaker: Breaker,
+    /// Whether it may lead to hosts of the public internet only.
+    public_only: bool,
     stop: CancellationToken,
 }
 
@@ -153,6 +155,8 @@ pub struct Links {
     listening: RwLock<HashMap<ConnectionId, Arc<Listening>>>,
     /// Shared by all HTTP connections, and made with the first.
     http: OnceLock<reqwest::Client>,
+    /// Shared by those of accounts' own that may lead to the public internet only.
+    public_http: OnceLock<reqwest::Client>,
     running: tokio::sync::Mutex<HashMap<ConnectionNo, (String, Running)>>,
     /// Links of what was changed or taken away, until they ended.
     ending: TaskTracker,
@@ -172,8 +176,8 @@ impl Links {
     /// None yet; `apply` brings them.
     pub fn new(pipeline: Pipeline, clock: Clock, tag: PhoneTag, sandbox: Sandbox, callbacks: Callbacks) -> Links {
         let (running, ending, stop) = (tokio::sync::Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        let (listening, http) = (RwLock::default(), OnceLock::new());
-        Links { pipeline, clock, tag, sandbox, callbacks, listening, http, running, ending, stop }
+        let (listening, http, public_http) = (RwLock::default(), OnceLock::new(), OnceLock::new());
+        Links { pipeline, clock, tag, sandbox, callbacks, listening, http, public_http, running, ending, stop }
     }
 
     /// Brings the links to what is configured: new ones start, changed ones start anew once the old ones have heard what they are owed, and
@@ -189,7 +193,7 @@ impl Links {
         };
         let gone: Vec<ConnectionNo> = running.iter().filter(|(no, (_, r))| !same(no, r)).map(|(no, _)| *no).collect();
         let mut old: HashMap<_, _> = gone.into_iter().filter_map(|no| Some((no, running.remove(&no)?))).collect();
-        for Configured { no, id, settings, .. } in configured {
+        for Configured { no, id, settings, public_only, .. } in configured {
             if running.contains_key(no) {
                 continue;
             }
@@ -199,7 +203,7 @@ impl Links {
                 Running { fingerprint: settings.fingerprint(), stop, tasks, sandbox: None },
                 old.remove(no).map(|(_, before)| before),
             );
-            let started = self.start(line, *id, settings, &mut next, before).await;
+            let started = self.start(line, *id, settings, *public_only, &mut next, before).await;
             if let Err(error) = started {
                 tracing::error!(connection = %settings.name, %error, "{error}");
                 self.pipeline.trouble(line, error.to_string());
@@ -217,11 +221,12 @@ impl Links {
         line: usize,
         id: ConnectionId,
         settings: &Connection,
+        public_only: bool,
         running: &mut Running,
         before: Option<Running>,
     ) -> Result<(), LinkError> {
         let carrier = match settings.kind {
-            Kind::Http(provider) => Some(Arc::new(self.carrier(id, settings, provider)?)),
+            Kind::Http(provider) => Some(Arc::new(self.carrier(id, settings, provider, public_only)?)),
             Kind::Smpp | Kind::Sandbox => None,
         };
         let mut client = client_config(settings)?;
@@ -241,6 +246,7 @@ impl Links {
             rate: Mutex::new(Rate::new(settings.rate)),
             bound: AtomicU32::new(0),
             breaker: Breaker::default(),
+            public_only,
             stop: running.stop.clone(),
         });
         // A carrier allows so many binds: the old ones end before the new ones begin.
@@ -275,12 +281,20 @@ impl Links {
         Ok(())
     }
 
-    fn carrier(&self, id: ConnectionId, settings: &Connection, provider: Provider) -> Result<Carrier, LinkError> {
-        let client = match self.http.get() {
+    fn carrier(
+        &self,
+        id: ConnectionId,
+        settings: &Connection,
+        provider: Provider,
+        public_only: bool,
+    ) -> Result<Carrier, LinkError> {
+        let shared = if public_only { &self.public_http } else { &self.http };
+        let client = match shared.get() {
             Some(client) => client.clone(),
             None => {
-                let made = http::client().map_err(|e| LinkError::Http(settings.name.clone(), e.to_string()))?;
-                self.http.get_or_init(|| made).clone()
+                let made =
+                    http::client(public_only).map_err(|e| LinkError::Http(settings.name.clone(), e.to_string()))?;
+                shared.get_or_init(|| made).clone()
             }
         };
         let callback_url = self.callbacks.url(id);
@@ -389,6 +403,15 @@ async fn supervise(shared: Arc<Shared>, client: ClientConfig, number: u32) {
 
 /// One session both ways, or a pair.
 async fn connect(shared: &Shared, client: &ClientConfig) -> Result<session::Bound, ConnectError> {
+    let mut pinned = client.clone();
+    if shared.public_only {
+        // The address that was checked is the one that is connected to; the certificate is still the name's.
+        pinned.host = host::public(&client.host, client.port).await?.ip().to_string();
+        if let Some(tls) = &mut pinned.tls {
+            tls.server_name.get_or_insert_with(|| client.host.clone());
+        }
+    }
+    let client = &pinned;
     if shared.settings.bind == crate::config::Bind::Transceiver {
         let (session, events) = carillon_smpp::connect(client).await?;
         return Ok(session::Bound { sender: session, events, receiver: None });

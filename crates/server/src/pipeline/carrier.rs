@@ -28,6 +28,17 @@ pub enum LineState {
     Resting,
 }
 
+impl LineState {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LineState::Up => "up",
+            LineState::Down => "down",
+            LineState::Resting => "resting",
+        }
+    }
+}
+
 /// How a connection fares.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use carillon_providers::Provider;
 use carillon_store::connection;
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::rules::Wrong;
@@ -16,34 +17,96 @@ pub type Given = Map<String, Value>;
 /// Secret settings by name.
 pub type Secrets = BTreeMap<String, String>;
 
-/// Which settings are never shown.
-const SECRET: &[&str] = &["password"];
-/// Where an HTTP provider's own settings stand; its secret ones are kept as `provider.name`.
+/// Where an HTTP provider's own settings stand; one of them is named `provider.name`.
 const PROVIDER: &str = "provider";
 
-/// Takes the secret settings out: a text sets one, null forgets it (`None`). What is not a text stays, to be refused with the others.
-pub fn split(settings: &mut Given) -> BTreeMap<String, Option<String>> {
-    let mut secrets = BTreeMap::new();
-    for name in SECRET {
-        match settings.get(*name) {
-            Some(Value::String(text)) => secrets.insert((*name).to_owned(), Some(text.clone())),
-            Some(Value::Null) => secrets.insert((*name).to_owned(), None),
-            _ => continue,
-        };
-        settings.remove(*name);
+/// Which settings of a kind are never shown.
+fn secret_names(kind: &str) -> Vec<String> {
+    let fields = Provider::from_name(kind).map_or(&[][..], Provider::fields);
+    let of_provider = fields.iter().filter(|field| field.secret()).map(|field| format!("{PROVIDER}.{}", field.name));
+    std::iter::once("password".to_owned()).chain(of_provider).collect()
+}
+
+/// The object a setting stands in, and its name there.
+fn place<'a>(settings: &'a mut Given, setting: &'a str) -> Option<(&'a mut Given, &'a str)> {
+    match setting.split_once('.') {
+        None => Some((settings, setting)),
+        Some((outer, inner)) => Some((settings.get_mut(outer)?.as_object_mut()?, inner)),
     }
-    if let Some(Value::Object(provider)) = settings.get_mut(PROVIDER) {
-        for field in Provider::ALL.iter().flat_map(|provider| provider.fields()).filter(|field| field.secret()) {
-            let secret = match provider.get(field.name) {
-                Some(Value::String(text)) => Some(text.clone()),
-                Some(Value::Null) => None,
-                _ => continue,
-            };
-            provider.remove(field.name);
-            secrets.insert(format!("{PROVIDER}.{}", field.name), secret);
+}
+
+/// Sets one setting by its name.
+pub fn set(settings: &mut Given, setting: &str, value: Value) {
+    if let Some((outer, _)) = setting.split_once('.') {
+        settings.entry(outer).or_insert_with(|| Given::new().into());
+    }
+    if let Some((object, inner)) = place(settings, setting) {
+        object.insert(inner.to_owned(), value);
+    }
+}
+
+/// Takes the secret settings out: a text sets one, null forgets it (`None`). Anything else is refused without repeating it.
+pub fn split(kind: &str, settings: &mut Given) -> Result<BTreeMap<String, Option<String>>, Wrong> {
+    let mut secrets = BTreeMap::new();
+    for name in secret_names(kind) {
+        let Some((object, inner)) = place(settings, &name) else { continue };
+        let given = match object.remove(inner) {
+            None => continue,
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Null) => None,
+            Some(_) => {
+                let pointer = format!("#/settings/{}", name.replace('.', "/"));
+                return Err(Wrong { pointer, why: "a text".into() });
+            }
+        };
+        secrets.insert(name, given);
+    }
+    Ok(secrets)
+}
+
+/// Whether a setting of a kind is never shown.
+pub fn is_secret(kind: &str, setting: &str) -> bool {
+    secret_names(kind).iter().any(|name| name == setting)
+}
+
+/// Whether a setting exists and may be of this type; the rules are not asked.
+pub fn fits(setting: &str, value: &Value) -> bool {
+    let mut alone =
+        Given::from_iter([("name", "x".into()), ("kind", "sandbox".into())].map(|(n, v)| (n.to_owned(), v)));
+    set(&mut alone, setting, value.clone());
+    serde_json::from_value::<config::Connection>(Value::Object(alone)).is_ok()
+}
+
+/// Changes settings: null takes one away, objects are merged, anything else is put in the place of the old.
+pub fn merge(settings: &mut Given, changes: Given) {
+    for (name, value) in changes {
+        match (settings.get_mut(&name), value) {
+            (_, Value::Null) => drop(settings.remove(&name)),
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => drop(settings.insert(name, value)),
         }
     }
-    secrets
+}
+
+/// Which secret settings of a connection are set.
+pub fn secrets_set(connection: &config::Connection) -> Vec<String> {
+    let set = |name: &String| match name.split_once('.') {
+        Some((_, field)) => connection.provider.given(field).is_some(),
+        None => !connection.password.expose_secret().is_empty(),
+    };
+    secret_names(connection.kind.name()).into_iter().filter(set).collect()
+}
+
+/// All settings of a connection but the secret ones.
+pub fn shown(connection: &config::Connection) -> Value {
+    let mut settings = serde_json::to_value(connection).expect("settings are plain data");
+    if let (config::Kind::Http(provider), Some(object)) = (connection.kind, settings.as_object_mut()) {
+        let open = provider.fields().iter().filter(|field| !field.secret());
+        let given =
+            open.filter_map(|field| Some((field.name.to_owned(), connection.provider.given(field.name)?.into())));
+        object.insert(PROVIDER.into(), Value::Object(given.collect()));
+    }
+    settings
 }
 
 /// The connection of these settings, or every mistake in them, with pointers into `#/settings`.
@@ -61,18 +124,7 @@ pub fn join(name: &str, kind: &str, settings: &Given, secrets: &Secrets) -> Resu
     }
     let whole = |settings: &Given| {
         let mut whole = settings.clone();
-        for (name, text) in secrets {
-            let text = Value::from(text.as_str());
-            match name.strip_prefix("provider.") {
-                None => drop(whole.insert(name.clone(), text)),
-                Some(name) => {
-                    if let Some(provider) = whole.entry(PROVIDER).or_insert_with(|| Given::new().into()).as_object_mut()
-                    {
-                        provider.insert(name.to_owned(), text);
-                    }
-                }
-            }
-        }
+        secrets.iter().for_each(|(name, text)| set(&mut whole, name, Value::from(text.as_str())));
         whole.insert("name".into(), name.into());
         whole.insert("kind".into(), kind.into());
         serde_json::from_value::<config::Connection>(Value::Object(whole))

@@ -1,0 +1,132 @@
+//! Tables of two columns as CSV: read whole with every bad row named, and written.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::error::{Code, Problem};
+use super::sending::too_large;
+use crate::app::App;
+
+/// Bad rows that are listed; of more only the number is told.
+const LISTED_MAX: usize = 100;
+
+/// A body of `text/csv`, as large as a batch's may be.
+#[derive(Clone, Debug)]
+pub struct Csv(pub Bytes);
+
+impl FromRequest<App> for Csv {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let given = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        if !given.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/csv") {
+            return Err(Code::UnsupportedMediaType.with("send `Content-Type: text/csv`"));
+        }
+        let max = app.config.server.batch_body_max;
+        match axum::body::to_bytes(request.into_body(), max).await {
+            Ok(bytes) => Ok(Csv(bytes)),
+            Err(e) if too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
+            Err(_) => Err(Code::MalformedCsv.with("the body ended before it was complete")),
+        }
+    }
+}
+
+/// Makes a row of its two columns, or says what is wrong with it.
+type ReadRow<T> = fn(&str, &str) -> Result<T, &'static str>;
+
+impl Csv {
+    /// Reads the table, off the threads that answer requests.
+    pub(super) async fn rows<T: Send + 'static>(
+        self,
+        columns: [&'static str; 2],
+        rows_max: usize,
+        row: ReadRow<T>,
+    ) -> Result<Vec<(String, T)>, Problem> {
+        let reading = tokio::task::spawn_blocking(move || read(&self.0, columns, rows_max, row));
+        reading.await.map_err(|_| Code::Internal)?
+    }
+}
+
+/// Reads rows of two columns under a first line that names them. Each first column once. Bad rows are listed by their line, all of them up to a bound, and then nothing is taken.
+fn read<T>(body: &[u8], columns: [&str; 2], rows_max: usize, row: ReadRow<T>) -> Result<Vec<(String, T)>, Problem> {
+    let malformed = |e: csv::Error| Code::MalformedCsv.with(e.to_string());
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(body);
+    let named: Vec<_> = reader.headers().map_err(malformed)?.iter().map(str::to_owned).collect();
+    let [Some(first), Some(second)] = columns.map(|column| named.iter().position(|name| name == column)) else {
+        return Err(Code::MalformedCsv.with(format!("the first line is `{},{}`", columns[0], columns[1])));
+    };
+    let (mut rows, mut seen, mut bad) = (Vec::new(), std::collections::HashSet::new(), Vec::new());
+    for record in reader.records() {
+        let record = record.map_err(malformed)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if rows.len() + bad.len() >= rows_max {
+            return Err(Code::PayloadTooLarge.with(format!("at most {rows_max} rows")));
+        }
+        let (Some(a), Some(b)) = (record.get(first), record.get(second)) else {
+            bad.push((line, "a column is missing"));
+            continue;
+        };
+        match row(a, b) {
+            Ok(_) if !seen.insert(a.to_owned()) => bad.push((line, "this prefix stands in the table before")),
+            Ok(value) => rows.push((a.to_owned(), value)),
+            Err(why) => bad.push((line, why)),
+        }
+    }
+    if bad.is_empty() {
+        return Ok(rows);
+    }
+    let detail = format!("{} of {} rows are not acceptable; nothing was changed", bad.len(), rows.len() + bad.len());
+    let problem = Code::InvalidRequest.with(detail);
+    Err(bad
+        .into_iter()
+        .take(LISTED_MAX)
+        .fold(problem, |problem, (line, why)| problem.and(Code::InvalidValue, format!("line {line}"), why)))
+}
+
+/// A table as CSV, to be saved under `name`.
+pub(super) fn answer(name: &str, columns: [&str; 2], rows: impl Iterator<Item = (String, String)>) -> Response {
+    // Digits and decimals: nothing that would have to be quoted.
+    let mut text = format!("{},{}\r\n", columns[0], columns[1]);
+    rows.for_each(|(a, b)| text.extend([&a, ",", &b, "\r\n"]));
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
+    ];
+    (headers, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_are_taken_and_refused() {
+        let table = |text: &str| {
+            read(text.as_bytes(), ["prefix", "price"], 3, |a, b| {
+                if a.is_empty() { Err("no prefix") } else { b.parse::<u8>().map_err(|_| "no price") }
+            })
+            .map(|rows| rows.len())
+            .map_err(|p| (p.code, p.errors.into_iter().map(|e| e.pointer.into_owned()).collect::<Vec<_>>()))
+        };
+        let rows: &[(&str, Result<usize, (Code, &[&str])>)] = &[
+            ("prefix,price\n49,1\n1,2\n", Ok(2)),
+            ("prefix,price\r\n49,1\r\n", Ok(1)),
+            ("price, prefix ,note\n1, 49,x\n", Ok(1)),
+            ("prefix,price\n", Ok(0)),
+            ("prefix;price\n49;1\n", Err((Code::MalformedCsv, &[]))),
+            ("", Err((Code::MalformedCsv, &[]))),
+            ("prefix,price\n\"49\n", Err((Code::InvalidRequest, &["line 2"]))),
+            ("prefix,price\n49,1\n,1\n1,x\n", Err((Code::InvalidRequest, &["line 3", "line 4"]))),
+            ("prefix,price\n49,1\n49,2\n5\n", Err((Code::InvalidRequest, &["line 3", "line 4"]))),
+            ("prefix,price\n1,1\n2,1\n3,1\n4,1\n", Err((Code::PayloadTooLarge, &[]))),
+        ];
+        for (text, expected) in rows {
+            let expected = (*expected).map_err(|(code, lines)| (code, lines.iter().map(|l| (*l).to_owned()).collect()));
+            assert_eq!(table(text), expected, "{text:?}");
+        }
+        assert_eq!(table("prefix,price\n\u{fffd},1\n"), Ok(1));
+        let not_text = read(b"prefix,price\n\xff,1\n", ["prefix", "price"], 3, |_, _| Ok(())).unwrap_err();
+        assert_eq!(not_text.code, Code::MalformedCsv);
+    }
+}

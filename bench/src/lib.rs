@@ -49,6 +49,8 @@ enum Scenario {
     E2e(scenario::e2e::EndToEnd),
     /// Latency of one-time codes while a backlog waits
     Otp(scenario::otp::Otp),
+    /// SMPP in, SMPP out: accepted per second, and the time until the last is final
+    Smpp(scenario::smpp::Smpp),
     /// Time from the start of the process until it is ready, with messages waiting
     Restart(scenario::restart::Restart),
     /// A named load profile with thresholds: smoke, load, stress, spike, volume, burst, endurance and others
@@ -69,6 +71,7 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
             Scenario::Batch(scenario) => scenario.run(&target, args.pid).await,
             Scenario::E2e(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
+            Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Restart(scenario) => scenario.run(&target).await,
             Scenario::Preset(scenario) => scenario.run(&target, args.pid).await,
         }

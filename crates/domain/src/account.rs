@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verification::OwnRules;
+
 /// Whether an account may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +92,8 @@ pub struct Settings {
     pub default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds.
     pub validity_s: u32,
+    /// Rules of its own for verifications.
+    pub verification: OwnRules,
 }
 
 impl Default for Settings {
@@ -103,6 +107,7 @@ impl Default for Settings {
             parts_max: 10,
             default_sender: None,
             validity_s: 48 * 3600,
+            verification: OwnRules::default(),
         }
     }
 }

@@ -95,8 +95,8 @@ impl App {
 
     /// Takes an opened and migrated database and makes the rest.
     pub async fn new(config: Config, clock: Clock, db: Db) -> Result<App, StoreError> {
-        let secrets = Secrets::load(&db).await?;
         let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
+        let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, notify, engine) = start_engine(&config, &clock, &db, &secrets).await?;
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
@@ -247,6 +247,9 @@ pub struct Secrets {
     pub cursor_key: [u8; 32],
     /// Keys the hash behind `phone_tag`.
     pub phone_key: [u8; 16],
+    /// Makes codes of verifications and keys their hashes; in the database under seal, because codes are short enough to be tried out by
+    /// whoever has both.
+    pub code_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Secrets {
@@ -256,11 +259,12 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    async fn load(db: &Db) -> Result<Secrets, StoreError> {
+    async fn load(db: &Db, vault: &Vault) -> Result<Secrets, StoreError> {
         Ok(Secrets {
             token_key: secret(db, "token_key").await?,
             cursor_key: secret(db, "cursor_key").await?,
             phone_key: secret(db, "phone_key").await?,
+            code_key: sealed_secret(db, vault, "code_key").await?,
         })
     }
 }
@@ -270,4 +274,14 @@ async fn secret<const N: usize>(db: &Db, name: &str) -> Result<[u8; N], StoreErr
     rand::fill(&mut fresh);
     let stored = platform::get_or_set(db, name, &fresh).await?;
     stored.try_into().map_err(|_| StoreError::Broken(format!("the platform's `{name}` has another length")))
+}
+
+async fn sealed_secret<const N: usize>(db: &Db, vault: &Vault, name: &str) -> Result<[u8; N], StoreError> {
+    let mut fresh = [0; N];
+    rand::fill(&mut fresh);
+    let stored = platform::get_or_set(db, name, &vault.seal(&fresh, name.as_bytes())).await?;
+    let opened = vault
+        .open(&stored, name.as_bytes())
+        .map_err(|e| StoreError::Broken(format!("the platform's `{name}`: {e}")))?;
+    opened.try_into().map_err(|_| StoreError::Broken(format!("the platform's `{name}` has another length")))
 }

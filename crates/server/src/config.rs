@@ -235,6 +235,9 @@ fn typed(like: &Value, text: &str) -> Value {
     match like {
         Value::Integer(_) => text.parse().map_or_else(|_| Value::from(text), Value::Integer),
         Value::Boolean(_) => text.parse().map_or_else(|_| Value::from(text), Value::Boolean),
+        Value::Array(_) => {
+            Value::Array(text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(Value::from).collect())
+        }
         _ => Value::from(text),
     }
 }

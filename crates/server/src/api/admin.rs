@@ -86,7 +86,7 @@ pub async fn create(
     Json(body): Json<NewAccountBody>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
     let name = name(&body.name, "#/name")?;
-    let settings = body.settings.unwrap_or_default().apply(&Settings::default())?;
+    let settings = body.settings.unwrap_or_default().apply(&Settings::default(), &app.config.verification)?;
     let now = app.clock.now_ms();
     let currency = &app.config.prices.currency;
     let new = NewAccount {
@@ -146,7 +146,7 @@ pub async fn change(
 ) -> Result<Json<AccountView>, Problem> {
     let old = account::by_id(&app.db, id).await?;
     let name = body.name.map(|text| name(&text, "#/name")).transpose()?;
-    let settings = body.settings.map(|s| s.apply(&old.settings)).transpose()?;
+    let settings = body.settings.map(|s| s.apply(&old.settings, &app.config.verification)).transpose()?;
     let new = account::change(&app.db, old.no, name.as_deref(), body.status, body.tier, settings.as_ref()).await?;
     app.access.forget_account(old.no);
     app.pipeline.set_tier(new.no, new.tier);
@@ -178,9 +178,10 @@ pub async fn credit(
         created_at: now,
     };
     let balance = ledger::add(&app.db, no, &entry).await.map_err(|e| match e {
-        EntryError::Insufficient { available } => {
-            Code::InsufficientBalance.with(format!("only {available} is available"))
-        }
+        EntryError::Insufficient { available } => Code::InsufficientCredit
+            .with(format!("only {available} is available"))
+            .member("needed", (Money::ZERO - amount).to_string())
+            .member("available", available.to_string()),
         EntryError::Store(e) => e.into(),
     })?;
     tracing::info!(account = %id, actor = %caller.actor, "{} moved {amount} on account {id}", caller.actor);

@@ -24,6 +24,7 @@ pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
+pub mod verifications;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +84,12 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sender_review::reject))
         .routes(routes!(sender_review::rules))
         .routes(routes!(sender_review::set_rule, sender_review::delete_rule))
+        // Verifying numbers
+        .routes(routes!(verifications::create, verifications::list))
+        .routes(routes!(verifications::read))
+        .routes(routes!(verifications::check))
+        .routes(routes!(verifications::resend))
+        .routes(routes!(verifications::cancel))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

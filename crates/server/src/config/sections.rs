@@ -23,6 +23,7 @@ pub struct Config {
     pub accounts: Accounts,
     pub otp: Otp,
     pub senders: Senders,
+    pub verification: carillon_domain::verification::Rules,
     pub auth: Auth,
     pub pipeline: Pipeline,
     pub sandbox: Sandbox,
@@ -204,6 +205,8 @@ pub(super) fn check(c: &Config) -> Vec<String> {
     ];
     let mut mistakes: Vec<String> =
         rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| rule.to_owned()).collect();
+    let verification = c.verification.mistakes();
+    mistakes.extend(verification.into_iter().map(|(field, may)| format!("`verification.{field}` is {may}")));
     for k in &c.connections {
         mistakes.extend(k.mistakes().into_iter().map(|(_, rule)| format!("connection `{}`: {rule}", k.name)));
     }

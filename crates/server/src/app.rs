@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
+use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
 use crate::clock::Clock;
@@ -46,6 +47,8 @@ pub struct Inner {
     pub ids: Ids,
     /// Who asks, remembered.
     pub access: Access,
+    /// How often they ask.
+    pub limits: Limits,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Made once at first start.
@@ -102,6 +105,7 @@ impl App {
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         Ok(App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
+            limits: Limits::new(&config.limits),
             config: Arc::new(config),
             clock,
             db,

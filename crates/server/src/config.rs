@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 pub use connection::{Alphabet, Bind, Concat, Connection, IdBase, Kind, UnknownPolicy};
 pub use sections::{
-    Accounts, Auth, Config, Data, Database, Log, LogFormat, OpenMode, Otp, Pipeline, Prices, Sandbox, Server,
+    Accounts, Auth, Config, Data, Database, Limits, Log, LogFormat, OpenMode, Otp, Pipeline, Prices, Sandbox, Server,
     SmppServer,
 };
 

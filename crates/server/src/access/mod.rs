@@ -3,8 +3,10 @@
 //! What this process changes (a key revoked, an account suspended) is forgotten here at once; what another process changes is
 //! noticed when an entry is `auth.cache_ms` old. Expiry is compared on every use.
 
+pub mod address;
 pub mod code;
 pub mod key;
+pub mod limit;
 pub mod password;
 pub mod token;
 pub mod vault;

@@ -80,6 +80,9 @@ pub struct SettingsView {
     /// Rules of its own for verifications, by the names of the server's `[verification]`; what is not named is as there.
     #[schema(value_type = Object, example = json!({"countries": ["DE", "FR"], "number_per_day": 5}))]
     verification: (),
+    /// Limits the operator gave it in the place of its tier's.
+    #[schema(value_type = Object, example = json!({"requests_per_s": 500}))]
+    limits: (),
 }
 
 /// What to change; what is left out stays.
@@ -162,6 +165,7 @@ impl SettingsChange {
             default_sender: self.default_sender.unwrap_or_else(|| old.default_sender.clone()),
             validity_s: self.validity_s.unwrap_or(old.validity_s),
             verification: self.verification.unwrap_or_else(|| old.verification.clone()),
+            limits: old.limits,
         })
     }
 }

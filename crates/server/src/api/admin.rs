@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use carillon_domain::account::{Settings, Status, Tier};
+use carillon_domain::account::{OwnLimits, Settings, Status, Tier};
 use carillon_domain::id::{AccountId, AccountNo, EntryId};
 use carillon_domain::money::Money;
 use carillon_store::StoreError;
@@ -48,6 +48,10 @@ pub struct AdminChange {
     tier: Option<Tier>,
     /// How its messages are taken.
     settings: Option<SettingsChange>,
+    /// Limits of requests in the place of its tier's, as a whole: `requests_per_s`, `verifications_per_s`; 0 is none, what is not named is the
+    /// tier's.
+    #[schema(value_type = Option<Object>, example = json!({"requests_per_s": 500}))]
+    limits: Option<OwnLimits>,
 }
 
 /// Credit given or taken by hand.
@@ -146,7 +150,10 @@ pub async fn change(
 ) -> Result<Json<AccountView>, Problem> {
     let old = account::by_id(&app.db, id).await?;
     let name = body.name.map(|text| name(&text, "#/name")).transpose()?;
-    let settings = body.settings.map(|s| s.apply(&old.settings, &app.config.verification)).transpose()?;
+    let mut settings = body.settings.map(|s| s.apply(&old.settings, &app.config.verification)).transpose()?;
+    if let Some(limits) = body.limits {
+        settings.get_or_insert_with(|| old.settings.clone()).limits = limits;
+    }
     let new = account::change(&app.db, old.no, name.as_deref(), body.status, body.tier, settings.as_ref()).await?;
     app.access.forget_account(old.no);
     app.pipeline.set_tier(new.no, new.tier);

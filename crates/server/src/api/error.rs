@@ -52,6 +52,8 @@ codes! {
     InvalidId = "invalid_id", 400, final, "The id has the wrong shape", "Use an id as this API showed it.";
     UnsupportedMediaType = "unsupported_media_type", 415, final, "The body has the wrong content type", "Send `Content-Type: application/json`.";
     PayloadTooLarge = "payload_too_large", 413, final, "The body is too large", "Split the request; the limit stands in `detail`.";
+    RequestTimeout = "request_timeout", 408, retry, "The body did not come in time", "Send it without pauses, or split it.";
+    RateLimited = "rate_limited", 429, retry, "Too many requests", "Wait as long as `Retry-After` says; the RateLimit headers tell what is left.";
     NotFound = "not_found", 404, final, "There is nothing here", "Check the path and the id; what belongs to another account is not shown.";
     MethodNotAllowed = "method_not_allowed", 405, final, "The path does not take this method", "Use one of the methods in the `Allow` header.";
     // One field (in `errors[].code`; as a code of its own never).

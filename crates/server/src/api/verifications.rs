@@ -1,7 +1,9 @@
 //! Verifications: a code goes to a number, and comes back or does not. docs/VERIFICATIONS.md is the guide.
 
-use axum::body::Bytes;
-use axum::extract::State;
+use std::ops::Deref;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use carillon_domain::error_code::ErrorCode;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{Code, Problem};
-use super::extract::{Can, Id, Json, VerificationsManage, check_content_type, parse_json};
+use super::extract::{Can, Id, Json, VerificationsManage, body_of, check_content_type, parse_json};
 use super::idempotency;
 use super::messages::{otp_failed, phone};
 use super::page::{Paged, Window};
@@ -28,6 +30,26 @@ use crate::pipeline::OtpAnswer;
 mod begin;
 
 pub use begin::NewVerificationBody;
+
+/// Who may verify, counted against the stricter limit of what sends codes or tries them.
+#[derive(Debug)]
+pub struct Verifier(Caller);
+
+impl Deref for Verifier {
+    type Target = Caller;
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl FromRequestParts<App> for Verifier {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Can::<VerificationsManage>::from_request_parts(parts, app).await?.0;
+        app.limits.by_verifier(&caller, app.clock.monotonic())?;
+        Ok(Verifier(caller))
+    }
+}
 
 /// A verification.
 #[derive(Debug, Serialize, ToSchema)]
@@ -176,7 +198,7 @@ fn rules(app: &App, caller: &Caller) -> Rules {
         (status = 403, body = super::error::ProblemBody), (status = 429, body = super::error::ProblemBody), (status = 503, body = super::error::ProblemBody)))]
 pub async fn create(
     State(app): State<App>,
-    caller: Can<VerificationsManage>,
+    caller: Verifier,
     headers: HeaderMap,
     Raw(bytes): Raw<false>,
 ) -> Result<Response, Problem> {
@@ -274,7 +296,7 @@ async fn deliver(
     request_body = CheckBody, responses((status = 200, body = CheckView), (status = 409, body = super::error::ProblemBody)))]
 pub async fn check(
     State(app): State<App>,
-    caller: Can<VerificationsManage>,
+    caller: Verifier,
     Id(id): Id<VerificationId>,
     Json(body): Json<CheckBody>,
 ) -> Result<Json<CheckView>, Problem> {
@@ -303,12 +325,13 @@ pub async fn check(
         (status = 429, body = super::error::ProblemBody), (status = 503, body = super::error::ProblemBody)))]
 pub async fn resend(
     State(app): State<App>,
-    caller: Can<VerificationsManage>,
+    caller: Verifier,
     Id(id): Id<VerificationId>,
     headers: HeaderMap,
-    bytes: Bytes,
+    request: Request,
 ) -> Result<Response, Problem> {
     caller.may_send()?;
+    let bytes = body_of(request, &app, app.config.server.body_max).await?;
     let body = if bytes.is_empty() {
         ResendBody::default()
     } else {

@@ -84,6 +84,23 @@ async fn they_end_in_time_in_bites() {
 }
 
 #[tokio::test]
+async fn a_code_whose_fate_is_known_is_erased() {
+    on_both(async |w: &mut World| {
+        let a = w.account(100).await;
+        let v = begun(a, 1, NOON);
+        verification::begin(&w.db, a, &v, &rules(), None, w.now).await.unwrap();
+        let mut m = message(1, 1);
+        (m.lane, m.flags, m.otp_code) = (Lane::Otp, Flags::SECRET.with(Flags::OTP, true), Some("4711".into()));
+        let id = w.take(a, m).await;
+        let after = verification::sent(&w.db, a, v.id, id, false, NOON).await.unwrap();
+        assert_eq!((after.messages, after.sending_since), (vec![id], None));
+        let left = "SELECT CAST(LENGTH(body) AS BIGINT), CAST(LENGTH(otp_code) AS BIGINT) FROM message";
+        assert_eq!(w.numbers(left).await, [[Some(1), None]], "nothing but the scheme");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn codes_a_crash_left_behind_are_erased_and_others_stay() {
     on_both(async |w: &mut World| {
         let a = w.account(100).await;

@@ -5,6 +5,7 @@ mod bad_input;
 mod batches;
 mod isolation;
 mod keys;
+mod limits;
 mod me;
 pub mod messages;
 mod openapi;

@@ -14,6 +14,7 @@ use carillon_domain::verification::{
 use uuid::Uuid;
 
 use crate::db::built;
+use crate::event::{NewEvent, put_event};
 use crate::hot::{IdempotencyKey, day_of, open_phone, open_text, seal_phone, seal_text};
 use crate::{Db, StoreError};
 
@@ -139,8 +140,18 @@ macro_rules! locked {
     }};
 }
 
-/// Writes what may have changed.
+/// Makes the event of an end: whose, of what, in which state.
+pub type Ended<'a> = &'a (dyn Fn(AccountNo, VerificationId, State) -> NewEvent + Sync);
+
+/// Writes what may have changed, and an event if it ended.
 macro_rules! written {
+    ($tx:expr, $account:expr, $v:expr, $open:expr, $ended:expr) => {{
+        let ended: Ended<'_> = $ended;
+        written!($tx, $account, $v);
+        if $open && $v.progress.state != State::Pending {
+            put_event!($tx, &ended($account, $v.id, $v.progress.state));
+        }
+    }};
     ($tx:expr, $account:expr, $v:expr) => {{
         let (v, p) = ($v, &$v.progress);
         sqlx::query(
@@ -493,15 +504,17 @@ pub async fn sent(
     message: MessageId,
     failed: bool,
     now: i64,
+    ended: Ended<'_>,
 ) -> Result<Verification, StoreError> {
     Ok(write_db!(db, |tx| {
         let mut v = locked!(tx, account, id);
+        let open = v.progress.state == State::Pending;
         v.messages.push(message);
         v.sending_since = None;
         if failed {
             v.progress.send_failed(now);
         }
-        written!(tx, account, &v);
+        written!(tx, account, &v, open, ended);
         sqlx::query("UPDATE message SET body = $3, otp_code = NULL WHERE account_no = $1 AND id = $2")
             .bind(account.as_i64())
             .bind(message.0)
@@ -519,11 +532,13 @@ pub async fn check(
     id: VerificationId,
     now: i64,
     right: impl Fn(&[u8]) -> bool,
+    ended: Ended<'_>,
 ) -> Result<(Verification, Checked), StoreError> {
     Ok(write_db!(db, |tx| {
         let mut v = locked!(tx, account, id);
+        let open = v.progress.state == State::Pending;
         let checked = v.progress.check(right(&v.code_mac), now);
-        written!(tx, account, &v);
+        written!(tx, account, &v, open, ended);
         (v, checked)
     }))
 }
@@ -534,11 +549,13 @@ pub async fn cancel(
     account: AccountNo,
     id: VerificationId,
     now: i64,
+    ended: Ended<'_>,
 ) -> Result<Result<Verification, State>, StoreError> {
     Ok(write_db!(db, |tx| {
         let mut v = locked!(tx, account, id);
+        let open = v.progress.state == State::Pending;
         let canceled = v.progress.cancel(now);
-        written!(tx, account, &v);
+        written!(tx, account, &v, open, ended);
         canceled.map(|()| v)
     }))
 }

@@ -268,7 +268,10 @@ async fn deliver(
                 };
                 // One that may still arrive can still be approved.
                 let never = error.is_some_and(|error| error != ErrorCode::OtpOutcomeUnknown);
-                let v = verification::sent(&app.db, account, v.id, first, never, app.clock.now_ms()).await?;
+                let now = app.clock.now_ms();
+                let v = verification::sent(&app.db, account, v.id, first, never, now, &|a, v, s| app.ended(a, v, s))
+                    .await?;
+                app.notify.wake();
                 return Ok(match error {
                     None => Ok(v),
                     Some(error) => Err((v, first, error)),
@@ -306,7 +309,9 @@ pub async fn check(
     }
     let now = app.clock.now_ms();
     let right = |hashed: &[u8]| code::matches(&app.secrets.code_key, id, &given, hashed);
-    let (v, checked) = verification::check(&app.db, caller.account, id, now, right).await?;
+    let (v, checked) =
+        verification::check(&app.db, caller.account, id, now, right, &|a, v, s| app.ended(a, v, s)).await?;
+    app.notify.wake();
     let (valid, result) = match checked {
         Checked::Approved => (true, "approved"),
         Checked::Wrong(_) => (false, "wrong"),
@@ -377,7 +382,9 @@ pub async fn cancel(
     Id(id): Id<VerificationId>,
 ) -> Result<Json<VerificationView>, Problem> {
     let now = app.clock.now_ms();
-    let v = verification::cancel(&app.db, caller.account, id, now).await?.map_err(ended)?;
+    let v =
+        verification::cancel(&app.db, caller.account, id, now, &|a, v, s| app.ended(a, v, s)).await?.map_err(ended)?;
+    app.notify.wake();
     Ok(Json(VerificationView::of(v, now)))
 }
 

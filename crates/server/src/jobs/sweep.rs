@@ -36,7 +36,8 @@ async fn once(app: &App) -> Result<(), StoreError> {
     let smpp_days = i64::from(app.config.smpp_server.keep_days);
     while smpp_delivery::delete_older(&app.db, now - smpp_days * 86_400_000, PAGE).await? > 0 {}
     while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
-    while verification::sweep::expire(&app.db, now, PAGE).await? > 0 {}
+    while verification::sweep::expire(&app.db, now, PAGE, &|a, v, s| app.ended(a, v, s)).await? > 0 {}
+    app.notify.wake();
     while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
     while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
     Ok(())

@@ -1,26 +1,32 @@
 //! What jobs do behind verifications: end those whose time is over, erase what a crash left, forget what is regained. Bounded bites, as in
 //! `crate::sweep`.
 
-use carillon_domain::id::{AccountNo, compose};
+use carillon_domain::id::{AccountNo, VerificationId, compose};
 use carillon_domain::verification::State;
 use uuid::Uuid;
 
+use super::Ended;
+use crate::event::put_event;
 use crate::hot::seal_text;
 use crate::{Db, StoreError};
 
 /// Ends up to `limit` verifications whose time is over; how many.
-pub async fn expire(db: &Db, now: i64, limit: u32) -> Result<u64, StoreError> {
+pub async fn expire(db: &Db, now: i64, limit: u32, ended: Ended<'_>) -> Result<u64, StoreError> {
     Ok(write_db!(db, |tx| {
-        sqlx::query(
+        let over: Vec<(i64, Uuid)> = sqlx::query_as(
             "UPDATE verification SET state = $1, ended_at = expires_at WHERE ended_at IS NULL AND (account_no, id) IN \
-             (SELECT account_no, id FROM verification WHERE ended_at IS NULL AND expires_at <= $2 LIMIT $3)",
+             (SELECT account_no, id FROM verification WHERE ended_at IS NULL AND expires_at <= $2 LIMIT $3) \
+             RETURNING account_no, id",
         )
         .bind(State::Expired.number())
         .bind(now)
         .bind(i64::from(limit))
-        .execute(&mut *tx)
-        .await?
-        .rows_affected()
+        .fetch_all(&mut *tx)
+        .await?;
+        for (account, id) in &over {
+            put_event!(tx, &ended(AccountNo::from_i64(*account), VerificationId(*id), State::Expired));
+        }
+        over.len() as u64
     }))
 }
 

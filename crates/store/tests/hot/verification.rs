@@ -1,8 +1,10 @@
 //! What jobs do behind verifications: end them in time, erase the codes a crash left behind, forget caps that regained everything.
 
-use carillon_domain::id::{AccountNo, VerificationId};
+use carillon_domain::event::EventKind;
+use carillon_domain::id::{AccountNo, EventId, VerificationId};
 use carillon_domain::message::{Flags, Lane};
 use carillon_domain::verification::{Cap, Destination, Progress, Refusal, Rules, State};
+use carillon_store::event::NewEvent;
 use carillon_store::hot::PartResult;
 use carillon_store::message;
 use carillon_store::verification::{self, Begun, Verification, sweep};
@@ -62,6 +64,12 @@ fn rules() -> Rules {
     }
 }
 
+fn ended(account: AccountNo, id: VerificationId, state: State) -> NewEvent {
+    let detail = Some(format!("{{\"status\":\"{}\"}}", state.as_str()));
+    let event = EventId::new(id.millis(), id.0.as_u128() as u64 >> 32, account);
+    NewEvent { id: event, kind: EventKind::VerificationFailed, subject: Some(id.0), detail, at: id.millis() }
+}
+
 #[tokio::test]
 async fn they_end_in_time_in_bites() {
     on_both(async |w: &mut World| {
@@ -73,9 +81,10 @@ async fn they_end_in_time_in_bites() {
         }
         let mut bites = Vec::new();
         for now in [NOON + 599_999, NOON + 600_001, NOON + 600_001, NOON + 700_000] {
-            bites.push(sweep::expire(&w.db, now, 1).await.unwrap());
+            bites.push(sweep::expire(&w.db, now, 1, &ended).await.unwrap());
         }
         assert_eq!(bites, [0, 1, 1, 1]);
+        assert_eq!(w.count("event").await, 3, "each end is told");
         let all = verification::list(&w.db, a, None, None, 9).await.unwrap();
         let ends: Vec<_> = all.iter().map(|v| (v.progress.state, v.progress.ended_at.unwrap() - NOON)).collect();
         assert_eq!(ends, [600_002, 600_001, 600_000].map(|at| (State::Expired, at)));
@@ -92,7 +101,7 @@ async fn a_code_whose_fate_is_known_is_erased() {
         let mut m = message(1, 1);
         (m.lane, m.flags, m.otp_code) = (Lane::Otp, Flags::SECRET.with(Flags::OTP, true), Some("4711".into()));
         let id = w.take(a, m).await;
-        let after = verification::sent(&w.db, a, v.id, id, false, NOON).await.unwrap();
+        let after = verification::sent(&w.db, a, v.id, id, false, NOON, &ended).await.unwrap();
         assert_eq!((after.messages, after.sending_since), (vec![id], None));
         let left = "SELECT CAST(LENGTH(body) AS BIGINT), CAST(LENGTH(otp_code) AS BIGINT) FROM message";
         assert_eq!(w.numbers(left).await, [[Some(1), None]], "nothing but the scheme");

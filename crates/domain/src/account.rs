@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verification::OwnRules;
+
 /// Whether an account may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +72,18 @@ pub enum OtpSuccess {
     Handset,
 }
 
+/// Limits an operator gave an account in the place of its tier's, requests a second; 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OwnLimits {
+    /// All requests, of the account and of each of its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_s: Option<u32>,
+    /// Verifications begun, sent again and checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verifications_per_s: Option<u32>,
+}
+
 /// Settings of an account, stored as JSON; a missing member has its default.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -90,6 +104,10 @@ pub struct Settings {
     pub default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds.
     pub validity_s: u32,
+    /// Rules of its own for verifications.
+    pub verification: OwnRules,
+    /// Limits of its own, by the operator.
+    pub limits: OwnLimits,
 }
 
 impl Default for Settings {
@@ -103,6 +121,8 @@ impl Default for Settings {
             parts_max: 10,
             default_sender: None,
             validity_s: 48 * 3600,
+            verification: OwnRules::default(),
+            limits: OwnLimits::default(),
         }
     }
 }

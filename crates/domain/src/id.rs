@@ -181,6 +181,8 @@ ids! {
     SenderId = "snd";
     /// A picture, video or card to be sent.
     MediaId = "med";
+    /// A verification of a phone number.
+    VerificationId = "vrf";
     /// A row of the event outbox.
     EventId = "evt";
     /// A webhook endpoint.

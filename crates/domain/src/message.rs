@@ -121,6 +121,8 @@ impl Flags {
     pub const PAY_ON_ACCEPT: Flags = Flags(8);
     /// Someone wants to be told of its transitions.
     pub const EVENTS: Flags = Flags(16);
+    /// Its body is nobody's to read but the recipient's: shown to no reader, erased once its fate is known.
+    pub const SECRET: Flags = Flags(32);
     /// Its body is octets, not text.
     pub const BINARY: Flags = Flags(64);
     /// It was split by the rules with transliteration.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
+use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
 use crate::clock::Clock;
@@ -46,6 +47,8 @@ pub struct Inner {
     pub ids: Ids,
     /// Who asks, remembered.
     pub access: Access,
+    /// How often they ask.
+    pub limits: Limits,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Made once at first start.
@@ -86,8 +89,8 @@ impl App {
 
     /// Takes an opened and migrated database and makes the rest.
     pub async fn new(config: Config, clock: Clock, db: Db) -> Result<App, StoreError> {
-        let secrets = Secrets::load(&db).await?;
         let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
+        let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
         // Before anything is settled.
         let notify = Notifier::open(&db, pipeline.clone()).await?;
@@ -99,6 +102,7 @@ impl App {
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
+            limits: Limits::new(&config.limits),
             config: Arc::new(config),
             clock,
             db,
@@ -243,6 +247,9 @@ pub struct Secrets {
     pub phone_key: [u8; 16],
     /// Makes the secrets of the addresses where carriers call back.
     pub callback_key: [u8; 32],
+    /// Makes codes of verifications and keys their hashes; in the database under seal, because codes are short enough to be tried out by
+    /// whoever has both.
+    pub code_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Secrets {
@@ -252,12 +259,13 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    async fn load(db: &Db) -> Result<Secrets, StoreError> {
+    async fn load(db: &Db, vault: &Vault) -> Result<Secrets, StoreError> {
         Ok(Secrets {
             token_key: secret(db, "token_key").await?,
             cursor_key: secret(db, "cursor_key").await?,
             phone_key: secret(db, "phone_key").await?,
             callback_key: secret(db, "callback_key").await?,
+            code_key: sealed_secret(db, vault, "code_key").await?,
         })
     }
 }
@@ -267,4 +275,14 @@ async fn secret<const N: usize>(db: &Db, name: &str) -> Result<[u8; N], StoreErr
     rand::fill(&mut fresh);
     let stored = platform::get_or_set(db, name, &fresh).await?;
     stored.try_into().map_err(|_| StoreError::Broken(format!("the platform's `{name}` has another length")))
+}
+
+async fn sealed_secret<const N: usize>(db: &Db, vault: &Vault, name: &str) -> Result<[u8; N], StoreError> {
+    let mut fresh = [0; N];
+    rand::fill(&mut fresh);
+    let stored = platform::get_or_set(db, name, &vault.seal(&fresh, name.as_bytes())).await?;
+    let opened = vault
+        .open(&stored, name.as_bytes())
+        .map_err(|e| StoreError::Broken(format!("the platform's `{name}`: {e}")))?;
+    opened.try_into().map_err(|_| StoreError::Broken(format!("the platform's `{name}` has another length")))
 }

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 pub use connection::{Alphabet, Bind, Concat, Connection, IdBase, Kind, UnknownPolicy};
 pub use sections::{
-    Accounts, Auth, Config, Data, Database, Log, LogFormat, OpenMode, Otp, Pipeline, Prices, Sandbox, Server,
+    Accounts, Auth, Config, Data, Database, Limits, Log, LogFormat, OpenMode, Otp, Pipeline, Prices, Sandbox, Server,
     SmppServer,
 };
 
@@ -235,6 +235,9 @@ fn typed(like: &Value, text: &str) -> Value {
     match like {
         Value::Integer(_) => text.parse().map_or_else(|_| Value::from(text), Value::Integer),
         Value::Boolean(_) => text.parse().map_or_else(|_| Value::from(text), Value::Boolean),
+        Value::Array(_) => {
+            Value::Array(text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(Value::from).collect())
+        }
         _ => Value::from(text),
     }
 }

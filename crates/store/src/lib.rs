@@ -29,6 +29,7 @@ pub mod sweep;
 pub mod testing;
 pub mod throughput;
 pub mod user;
+pub mod verification;
 pub mod webhook;
 
 pub use db::{Db, DbKind, Sqlite, StoreError};

@@ -35,7 +35,7 @@ pub struct Message {
     pub phone: u64,
     /// What it is from.
     pub sender: Option<String>,
-    /// Its text (or base64, with `Flags::BINARY`).
+    /// Its text (or base64, with `Flags::BINARY`); empty with `Flags::SECRET`.
     pub body: Arc<str>,
     /// The one-time code inside it.
     pub otp_code: Option<Arc<str>>,
@@ -174,6 +174,7 @@ impl TryFrom<Row> for Message {
     type Error = StoreError;
     fn try_from(r: Row) -> Result<Message, StoreError> {
         let unknown = |column: &str| StoreError::Broken(format!("message {}: an unknown {column}", r.id));
+        let secret = Flags(r.flags).has(Flags::SECRET);
         Ok(Message {
             id: MessageId(r.id),
             batch: r.batch_id.map(BatchId),
@@ -184,8 +185,8 @@ impl TryFrom<Row> for Message {
             encoding: r.encoding,
             parts: u8::try_from(r.parts).map_err(|_| unknown("number of parts"))?,
             phone: open_phone(&r.phone)?,
-            body: r.body.as_deref().map_or_else(|| Ok(Arc::from("")), open_text)?,
-            otp_code: r.otp_code.as_deref().map(open_text).transpose()?,
+            body: r.body.as_deref().filter(|_| !secret).map_or_else(|| Ok(Arc::from("")), open_text)?,
+            otp_code: r.otp_code.as_deref().filter(|_| !secret).map(open_text).transpose()?,
             part_states: r.part_states,
             sender: r.sender,
             unit_price: Money(r.unit_price),

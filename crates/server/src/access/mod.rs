@@ -3,7 +3,10 @@
 //! What this process changes (a key revoked, an account suspended) is forgotten here at once; what another process changes is
 //! noticed when an entry is `auth.cache_ms` old. Expiry is compared on every use.
 
+pub mod address;
+pub mod code;
 pub mod key;
+pub mod limit;
 pub mod password;
 pub mod token;
 pub mod vault;
@@ -84,16 +87,18 @@ impl Caller {
         if !self.scopes.allows(scope) {
             return Err(Code::Forbidden.with(format!("this needs the scope `{}`", scope.as_str())));
         }
-        if scope == Scope::MessagesSend && self.info.status == Status::Suspended {
-            return Err(Code::AccountSuspended.into());
-        }
-        Ok(())
+        if scope == Scope::MessagesSend { self.may_send() } else { Ok(()) }
+    }
+
+    /// Refuses a suspended account.
+    pub fn may_send(&self) -> Result<(), Problem> {
+        if self.info.status == Status::Suspended { Err(Code::AccountSuspended.into()) } else { Ok(()) }
     }
 }
 
 /// What anybody may do who names an account in open mode: use it, not administer it.
 fn open_scopes() -> Scopes {
-    [Scope::MessagesSend, Scope::MessagesRead, Scope::BillingRead, Scope::AccountRead]
+    [Scope::MessagesSend, Scope::MessagesRead, Scope::VerificationsManage, Scope::BillingRead, Scope::AccountRead]
         .into_iter()
         .fold(Scopes::NONE, Scopes::with)
 }

@@ -5,6 +5,7 @@ use carillon_domain::account::{OtpSuccess, Settings, Status, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender;
+use carillon_domain::verification::{OwnRules, Rules};
 use carillon_store::account::{self, Account};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -76,6 +77,12 @@ pub struct SettingsView {
     default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds: 60 to 604800.
     validity_s: u32,
+    /// Rules of its own for verifications, by the names of the server's `[verification]`; what is not named is as there.
+    #[schema(value_type = Object, example = json!({"countries": ["DE", "FR"], "number_per_day": 5}))]
+    verification: (),
+    /// Limits the operator gave it in the place of its tier's.
+    #[schema(value_type = Object, example = json!({"requests_per_s": 500}))]
+    limits: (),
 }
 
 /// What to change; what is left out stays.
@@ -105,6 +112,9 @@ pub struct SettingsChange {
     #[schema(value_type = Option<String>)]
     default_sender: Option<Option<String>>,
     validity_s: Option<u32>,
+    /// As a whole: what is not named goes back to the server's rule.
+    #[schema(value_type = Option<Object>, example = json!({"countries": ["DE", "FR"], "number_per_day": 5}))]
+    verification: Option<OwnRules>,
 }
 
 /// Tells null from not given.
@@ -114,7 +124,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<
 
 impl SettingsChange {
     /// The settings after the change, or every field that cannot be.
-    pub fn apply(self, old: &Settings) -> Result<Settings, Problem> {
+    pub fn apply(self, old: &Settings, platform: &Rules) -> Result<Settings, Problem> {
         let mut problem = Problem::from(Code::InvalidRequest);
         let mut refuse = |field: &str, why: &'static str| {
             problem = std::mem::replace(&mut problem, Code::InvalidRequest.into()).and(
@@ -139,6 +149,9 @@ impl SettingsChange {
         if self.validity_s.is_some_and(|s| !(60..=604_800).contains(&s)) {
             refuse("validity_s", "60 to 604800");
         }
+        for (field, may) in self.verification.iter().flat_map(|own| platform.with(own).mistakes()) {
+            refuse(&format!("verification/{field}"), may);
+        }
         if !problem.errors.is_empty() {
             return Err(problem);
         }
@@ -151,6 +164,8 @@ impl SettingsChange {
             parts_max: self.parts_max.unwrap_or(old.parts_max),
             default_sender: self.default_sender.unwrap_or_else(|| old.default_sender.clone()),
             validity_s: self.validity_s.unwrap_or(old.validity_s),
+            verification: self.verification.unwrap_or_else(|| old.verification.clone()),
+            limits: old.limits,
         })
     }
 }
@@ -172,7 +187,7 @@ pub async fn change(
     let name = body.name.map(|text| name(&text, "#/name")).transpose()?;
     // From the row, not from memory: another process may have changed other settings.
     let old = account::by_no(&app.db, caller.account).await?;
-    let settings = body.settings.map(|s| s.apply(&old.settings)).transpose()?;
+    let settings = body.settings.map(|s| s.apply(&old.settings, &app.config.verification)).transpose()?;
     let new = account::change(&app.db, caller.account, name.as_deref(), None, None, settings.as_ref()).await?;
     app.access.forget_account(caller.account);
     Ok(Json(AccountView::of(&new)))

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use carillon_domain::account::{Settings, Status, Tier};
+use carillon_domain::account::{OwnLimits, Settings, Status, Tier};
 use carillon_domain::id::{AccountId, AccountNo, EntryId};
 use carillon_domain::money::Money;
 use carillon_store::StoreError;
@@ -48,6 +48,10 @@ pub struct AdminChange {
     tier: Option<Tier>,
     /// How its messages are taken.
     settings: Option<SettingsChange>,
+    /// Limits of requests in the place of its tier's, as a whole: `requests_per_s`, `verifications_per_s`; 0 is none, what is not named is the
+    /// tier's.
+    #[schema(value_type = Option<Object>, example = json!({"requests_per_s": 500}))]
+    limits: Option<OwnLimits>,
 }
 
 /// Credit given or taken by hand.
@@ -86,7 +90,7 @@ pub async fn create(
     Json(body): Json<NewAccountBody>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
     let name = name(&body.name, "#/name")?;
-    let settings = body.settings.unwrap_or_default().apply(&Settings::default())?;
+    let settings = body.settings.unwrap_or_default().apply(&Settings::default(), &app.config.verification)?;
     let now = app.clock.now_ms();
     let currency = &app.config.prices.currency;
     let new = NewAccount {
@@ -146,7 +150,10 @@ pub async fn change(
 ) -> Result<Json<AccountView>, Problem> {
     let old = account::by_id(&app.db, id).await?;
     let name = body.name.map(|text| name(&text, "#/name")).transpose()?;
-    let settings = body.settings.map(|s| s.apply(&old.settings)).transpose()?;
+    let mut settings = body.settings.map(|s| s.apply(&old.settings, &app.config.verification)).transpose()?;
+    if let Some(limits) = body.limits {
+        settings.get_or_insert_with(|| old.settings.clone()).limits = limits;
+    }
     let new = account::change(&app.db, old.no, name.as_deref(), body.status, body.tier, settings.as_ref()).await?;
     app.access.forget_account(old.no);
     app.pipeline.set_tier(new.no, new.tier);
@@ -178,9 +185,10 @@ pub async fn credit(
         created_at: now,
     };
     let balance = ledger::add(&app.db, no, &entry).await.map_err(|e| match e {
-        EntryError::Insufficient { available } => {
-            Code::InsufficientBalance.with(format!("only {available} is available"))
-        }
+        EntryError::Insufficient { available } => Code::InsufficientCredit
+            .with(format!("only {available} is available"))
+            .member("needed", (Money::ZERO - amount).to_string())
+            .member("available", available.to_string()),
         EntryError::Store(e) => e.into(),
     })?;
     tracing::info!(account = %id, actor = %caller.actor, "{} moved {amount} on account {id}", caller.actor);

@@ -1,8 +1,6 @@
 //! Signing up, signing in, staying signed in, signing out.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use carillon_domain::account::Settings;
@@ -19,6 +17,8 @@ use uuid::Uuid;
 use super::error::{Code, Problem};
 use super::extract::Json;
 use super::sessions::Person;
+use crate::access::address::Client;
+use crate::access::limit::Class;
 use crate::access::token::{self, Claims};
 use crate::access::{key, password};
 use crate::app::App;
@@ -84,7 +84,7 @@ pub struct Tokens {
     user: UserId,
 }
 
-/// Where a request comes from, for the list of sessions.
+/// Where somebody signs in from, for the list of sessions; counted against the stricter limit of an address.
 #[derive(Debug)]
 pub struct Origin {
     address: String,
@@ -92,10 +92,13 @@ pub struct Origin {
 }
 
 impl FromRequestParts<App> for Origin {
-    type Rejection = std::convert::Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
-        let address =
-            parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |info| info.0.ip().to_string());
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let server = &app.config.server;
+        let client =
+            Client::of(&parts.extensions, &parts.headers, &server.trusted_proxies, server.client_address_header);
+        app.limits.by_address(Class::SignIn, client.address, app.clock.monotonic())?;
+        let address = client.address.to_string();
         let agent = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         Ok(Origin { address, agent: agent.chars().take(200).collect() })
     }
@@ -242,7 +245,7 @@ fn locked(until: i64, now: i64) -> Problem {
 /// A token used twice ends its session: somebody has a copy.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "Access", operation_id = "refresh", security(()), request_body = Refresh,
     responses((status = 200, body = Tokens)))]
-pub async fn refresh(State(app): State<App>, Json(body): Json<Refresh>) -> Result<Json<Tokens>, Problem> {
+pub async fn refresh(State(app): State<App>, _: Origin, Json(body): Json<Refresh>) -> Result<Json<Tokens>, Problem> {
     let id = parse_refresh_token(&body.refresh_token).ok_or(Code::InvalidCredential)?;
     let now = app.clock.now_ms();
     let fresh = refresh_token(id);

@@ -52,6 +52,8 @@ codes! {
     InvalidId = "invalid_id", 400, final, "The id has the wrong shape", "Use an id as this API showed it.";
     UnsupportedMediaType = "unsupported_media_type", 415, final, "The body has the wrong content type", "Send `Content-Type: application/json`.";
     PayloadTooLarge = "payload_too_large", 413, final, "The body is too large", "Split the request; the limit stands in `detail`.";
+    RequestTimeout = "request_timeout", 408, retry, "The body did not come in time", "Send it without pauses, or split it.";
+    RateLimited = "rate_limited", 429, retry, "Too many requests", "Wait as long as `Retry-After` says; the RateLimit headers tell what is left.";
     NotFound = "not_found", 404, final, "There is nothing here", "Check the path and the id; what belongs to another account is not shown.";
     MethodNotAllowed = "method_not_allowed", 405, final, "The path does not take this method", "Use one of the methods in the `Allow` header.";
     // One field (in `errors[].code`; as a code of its own never).
@@ -116,13 +118,22 @@ codes! {
     InvalidClientId = "invalid_client_id", 400, final, "`client_id` is not a UUID", "Send the UUID of the account, such as 550e8400-e29b-41d4-a716-446655440000.";
     RegistrationClosed = "registration_closed", 403, final, "Registration is closed on this server", "Ask the operator for an account.";
     // Money.
-    InsufficientBalance = "insufficient_balance", 402, final, "The balance is too low", "Top up, or send less; `detail` says what is needed.";
     InsufficientCredit = "insufficient_credit", 402, final, "The balance does not cover this", "Top up, or send less: `needed` and `available` say how much.";
     InvalidAmount = "invalid_amount", 400, final, "The amount is not acceptable", "Send a decimal string such as \"12.50\", at most six places.";
     // What became of it.
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
+    // Verifying numbers.
+    VerificationEnded = "verification_ended", 409, final, "The verification has ended", "`status` says how; begin a new one.";
+    VerificationResendTooSoon = "verification_resend_too_soon", 429, retry, "The last code was sent a moment ago", "Wait as long as `Retry-After` says.";
+    VerificationResendLimit = "verification_resend_limit", 409, final, "No more codes are sent for this verification", "Begin a new one.";
+    VerificationCountryNotAllowed = "verification_country_not_allowed", 403, final, "Codes are not sent to this country", "Add it to `verification.countries` of the account's settings if you have users there.";
+    VerificationCapNumber = "verification_cap_number", 429, retry, "Too many codes to this number", "Wait as long as `Retry-After` says.";
+    VerificationCapPrefix = "verification_cap_prefix", 429, retry, "Too many codes to this block of numbers", "Look whether these are people; if so, raise `verification.prefix_per_hour` or `prefix_per_day`.";
+    VerificationCapAddress = "verification_cap_address", 429, retry, "Too many codes asked for from this address", "Look whether this is a person; wait as long as `Retry-After` says.";
+    VerificationCapAccount = "verification_cap_account", 429, retry, "Too many codes of this account", "Wait as long as `Retry-After` says, or raise `verification.account_per_hour` or `account_per_day`.";
+    VerificationConversionLow = "verification_conversion_low", 429, retry, "Too few codes to these numbers ever come back", "This looks like pumping. If it is not: report codes back with `check`, or lower `verification.conversion_min_percent`.";
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";
@@ -291,7 +302,7 @@ impl IntoResponse for Problem {
 #[schema(as = Problem)]
 pub struct ProblemBody {
     /// Where the code is explained.
-    #[schema(example = "/docs/problems#insufficient_balance")]
+    #[schema(example = "/docs/problems#insufficient_credit")]
     pub r#type: String,
     /// One line for people; the same for every problem of this code.
     pub title: String,
@@ -301,7 +312,7 @@ pub struct ProblemBody {
     /// What is wrong with this very request.
     pub detail: String,
     /// The stable code.
-    #[schema(example = "insufficient_balance")]
+    #[schema(example = "insufficient_credit")]
     pub code: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -95,9 +96,13 @@ impl<P: Permission> FromRequestParts<App> for Asker<P> {
 impl<P: Permission> Asker<P> {
     /// The caller, given the body's `client_id`: it must name the credential's account, or in open mode opens the one it names.
     pub async fn named(self, app: &App, client_id: Option<&str>) -> Result<Caller, Problem> {
+        let counted = self.0.is_some();
         let caller = reconcile(app, self.0, client_id)
             .await?
             .ok_or_else(|| Code::Unauthenticated.with("name the account with `client_id`"))?;
+        if !counted {
+            app.limits.by_caller(&caller, app.clock.monotonic())?;
+        }
         caller.allow(P::SCOPE)?;
         Ok(caller)
     }
@@ -107,21 +112,29 @@ impl<P: Permission> Asker<P> {
     pub async fn owner(self, app: &App, account: AccountNo) -> Result<Caller, Problem> {
         match self.0 {
             Some(caller) => Ok(caller),
-            None => app.open_caller(account).await,
+            None => {
+                let caller = app.open_caller(account).await?;
+                app.limits.by_caller(&caller, app.clock.monotonic())?;
+                Ok(caller)
+            }
         }
     }
 }
 
-/// The caller by header, or by the query's `client_id` in open mode; `None` without either.
+/// The caller by header, or by the query's `client_id` in open mode; `None` without either. Counts against the caller's limits.
 async fn identify(parts: &Parts, app: &App) -> Result<Option<Caller>, Problem> {
     let caller = match credential(&parts.headers)? {
         Some(credential) => Some(app.caller_of(credential).await?),
         None => None,
     };
-    match parts.uri.query() {
-        Some(query) => reconcile(app, caller, client_id_of(query)).await,
-        None => Ok(caller),
+    let caller = match parts.uri.query() {
+        Some(query) => reconcile(app, caller, client_id_of(query)).await?,
+        None => caller,
+    };
+    if let Some(caller) = &caller {
+        app.limits.by_caller(caller, app.clock.monotonic())?;
     }
+    Ok(caller)
 }
 
 async fn reconcile(app: &App, caller: Option<Caller>, client_id: Option<&str>) -> Result<Option<Caller>, Problem> {
@@ -175,8 +188,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
-        let bytes = Bytes::from_request(request, app).await.map_err(|e| refused_body(&e.into_response()))?;
-        parse_json(&bytes).map(Json)
+        parse_json(&body_of(request, app, app.config.server.body_max).await?).map(Json)
     }
 }
 
@@ -194,11 +206,20 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if json { Ok(()) } else { Err(Code::UnsupportedMediaType.into()) }
 }
 
-fn refused_body(rejection: &Response) -> Problem {
-    match rejection.status() {
-        axum::http::StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge.into(),
-        _ => Code::MalformedJson.with("the body ended before it was complete"),
+/// The octets of a body, at most `max` of them and no slower than `server.body_timeout_s`.
+pub(super) async fn body_of(request: Request, app: &App, max: usize) -> Result<Bytes, Problem> {
+    let patience = Duration::from_secs(app.config.server.body_timeout_s.into());
+    match tokio::time::timeout(patience, axum::body::to_bytes(request.into_body(), max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(e)) if too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
+        Ok(Err(_)) => Err(Code::MalformedJson.with("the body ended before it was complete")),
+        Err(_) => Err(Code::RequestTimeout.into()),
     }
+}
+
+fn too_large(e: &axum::Error) -> bool {
+    let source = std::error::Error::source(e);
+    source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
 }
 
 /// Reads JSON strictly; a refusal names the field by its pointer. Public for endpoints that need the bytes too (fingerprints).

@@ -27,7 +27,7 @@ pub struct MessageView {
     #[schema(value_type = String, example = "+4915112345678")]
     to: Phone,
     from: Option<String>,
-    /// The text that is sent; null for octets.
+    /// The text that is sent; null for octets, and for the code of a verification.
     text: Option<String>,
     /// The octets that are sent, as base64; null for text.
     data: Option<String>,
@@ -189,7 +189,7 @@ impl MessageView {
             Some(code) if !account.settings.otp_return_code => m.body.replace(&**code, "******"),
             _ => m.body.to_string(),
         };
-        let body = Some(body);
+        let body = Some(body).filter(|_| !m.flags.has(Flags::SECRET));
         let accepted = m.id.millis();
         let part_state = |n: &u8| PartState::from_number(*n).map_or("unknown", PartState::as_str);
         let failure = code(m.error).filter(|_| m.state != State::Delivered).map(ErrorCode::entry);

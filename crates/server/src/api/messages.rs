@@ -250,7 +250,7 @@ fn otp_again(m: &Message, caller: &Caller) -> Response {
 /// Seed 1's words for it; clients of theirs compare them.
 const OTP_ERROR: &str = "OTP delivery failed - operator cannot deliver immediately";
 
-fn otp_failed(id: MessageId, code: ErrorCode) -> Problem {
+pub(super) fn otp_failed(id: MessageId, code: ErrorCode) -> Problem {
     let entry = code.entry();
     Code::OtpFailed
         .with(entry.explanation)

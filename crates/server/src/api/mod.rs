@@ -20,6 +20,7 @@ pub mod explain;
 pub mod history;
 pub mod idempotency;
 pub mod ledger;
+mod listen;
 mod loading;
 pub mod me;
 pub mod messages;
@@ -33,10 +34,13 @@ pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
 pub mod throughput;
+pub mod verifications;
 
-use std::net::SocketAddr;
+pub use listen::serve;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -44,12 +48,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::address::Client;
+use crate::access::limit::{self, Class};
 use crate::app::App;
 use error::{Code, Problem};
 
@@ -104,6 +109,12 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(carrier_rates::import, carrier_rates::export))
         .routes(routes!(number_ranges::import, number_ranges::export))
         .routes(routes!(throughput::list, throughput::set, throughput::delete))
+        // Verifying numbers
+        .routes(routes!(verifications::create, verifications::list))
+        .routes(routes!(verifications::read))
+        .routes(routes!(verifications::check))
+        .routes(routes!(verifications::resend))
+        .routes(routes!(verifications::cancel))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))
@@ -139,19 +150,6 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Answers requests on `listener` until `app.shutdown` is cancelled and what was in flight then is answered.
-pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    // Without TCP_NODELAY small answers wait for the peer's delayed acknowledgement.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "could not set TCP_NODELAY");
-        }
-    });
-    let shutdown = app.shutdown.clone();
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
-}
-
 /// The id of a request: the caller's, if it sent a sane one, else a new one.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub HeaderValue);
@@ -185,13 +183,16 @@ async fn finish(State(app): State<App>, request: Request, next: Next) -> Respons
     let id = RequestId::of(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let mut response = next.run(request).await;
+    let (mut response, standing) = limited(&app, started, request, next).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         response = with_headers_of(&response, problem.render(id.as_str()));
     } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response = with_headers_of(&response, Problem::from(Code::MethodNotAllowed).render(id.as_str()));
     }
     response.headers_mut().insert(REQUEST_ID, id.0.clone());
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
     let (status, took) = (response.status(), app.clock.monotonic().saturating_sub(started));
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     metrics::histogram!("http_request_seconds", "method" => method.to_string(), "route" => route.to_owned(), "status" => status_class(status)).record(took);
@@ -206,6 +207,24 @@ async fn finish(State(app): State<App>, request: Request, next: Next) -> Respons
         );
     }
     response
+}
+
+/// What watches the server asks often, and from one address for all.
+const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
+
+/// Answers unless the client's address has had its share; and how the request stands with the limits it met.
+async fn limited(app: &App, now: Duration, request: Request, next: Next) -> (Response, Option<limit::Standing>) {
+    let server = &app.config.server;
+    let client =
+        Client::of(request.extensions(), request.headers(), &server.trusted_proxies, server.client_address_header);
+    let exempt = PROBES.contains(&request.uri().path()) || app.limits.exempts(&client);
+    let answer = async {
+        match app.limits.by_address(Class::Address, client.address, now) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    limit::noting(exempt, answer).await
 }
 
 /// A rendered problem keeps what the first answer said about the path (`Allow`) or the key (`Idempotent-Replayed`).

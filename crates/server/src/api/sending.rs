@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::error::{Code, FieldError, Problem};
-use super::extract::{begins_object, check_content_type, classify, parse_json, pointer};
+use super::extract::{begins_object, body_of, check_content_type, classify, parse_json, pointer};
 use super::recipients::Recipient;
 use crate::access::Caller;
 use crate::app::App;
@@ -309,11 +309,7 @@ impl<const LARGE: bool> FromRequest<App> for Raw<LARGE> {
         check_content_type(request.headers())?;
         let server = &app.config.server;
         let max = if LARGE { server.batch_body_max } else { server.body_max };
-        match axum::body::to_bytes(request.into_body(), max).await {
-            Ok(bytes) => Ok(Raw(bytes)),
-            Err(e) if too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
-            Err(_) => Err(Code::MalformedJson.with("the body ended before it was complete")),
-        }
+        body_of(request, app, max).await.map(Raw)
     }
 }
 

@@ -94,7 +94,8 @@ impl AccountCommand {
                     CliError::Refused(format!("{}: {}", problem.code.title(), fields.join("; ")))
                 };
                 let asked: SettingsChange = crate::api::extract::parse_json(text.as_bytes()).map_err(refused)?;
-                let settings = asked.apply(&office.account(&account).await?.settings).map_err(refused)?;
+                let old = office.account(&account).await?.settings;
+                let settings = asked.apply(&old, &office.config.verification).map_err(refused)?;
                 change(office, &account, None, None, Some(&settings)).await?;
             }
         }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::connection::Connection;
+use crate::access::address::{ForwardedBy, Network};
 
 /// Settings in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,7 +24,9 @@ pub struct Config {
     pub accounts: Accounts,
     pub otp: Otp,
     pub senders: Senders,
+    pub verification: carillon_domain::verification::Rules,
     pub auth: Auth,
+    pub limits: Limits,
     pub pipeline: Pipeline,
     pub throughput: Throughput,
     pub sandbox: Sandbox,
@@ -46,7 +49,16 @@ macro_rules! sections {
 
 sections! {
     /// Where and how it listens.
-    Server { listen: SocketAddr, body_max: usize, batch_body_max: usize, shutdown_s: u64, public_url: String, }
+    Server {
+        listen: SocketAddr, body_max: usize, batch_body_max: usize, header_timeout_s: u32, body_timeout_s: u32, connections_max: usize,
+        trusted_proxies: Vec<Network>, client_address_header: ForwardedBy, shutdown_s: u64, public_url: String,
+    }
+    /// How often who may ask.
+    Limits {
+        burst_s: u32, address: u32, sign_in_per_min: u32, account_regular: u32, account_premium: u32, account_vip: u32, key_regular: u32,
+        key_premium: u32, key_vip: u32, verification_regular: u32, verification_premium: u32, verification_vip: u32, exempt: Vec<Network>,
+        memory_max: usize,
+    }
     /// Files of its own.
     Data { folder: PathBuf, }
     /// Where rows are kept.
@@ -138,6 +150,12 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             "`server.public_url` is empty, or https:// (or http://) and a host, without a path",
         ),
         (c.server.body_max >= 1_024, "`server.body_max` is at least 1024"),
+        (
+            c.server.header_timeout_s >= 1 && c.server.body_timeout_s >= 1 && c.server.connections_max >= 1,
+            "`server.header_timeout_s`, `body_timeout_s` and `connections_max` are at least 1",
+        ),
+        ((1..=3_600).contains(&c.limits.burst_s), "`limits.burst_s` is 1 to 3600"),
+        (c.limits.memory_max >= 1_000, "`limits.memory_max` is at least 1000"),
         (c.server.batch_body_max >= c.server.body_max, "`server.batch_body_max` is at least `server.body_max`"),
         (
             c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
@@ -211,6 +229,8 @@ pub(super) fn check(c: &Config) -> Vec<String> {
     ];
     let mut mistakes: Vec<String> =
         rules.into_iter().filter(|(fine, _)| !fine).map(|(_, rule)| rule.to_owned()).collect();
+    let verification = c.verification.mistakes();
+    mistakes.extend(verification.into_iter().map(|(field, may)| format!("`verification.{field}` is {may}")));
     for k in &c.connections {
         mistakes.extend(k.mistakes().into_iter().map(|(_, rule)| format!("connection `{}`: {rule}", k.name)));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_store::{Db, StoreError, smpp_delivery, sweep};
+use carillon_store::{Db, StoreError, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::pipeline::Pipeline;
@@ -14,6 +14,8 @@ const PAGE: u32 = 500;
 const PARKED_MS: i64 = 86_400_000;
 /// An attempt that was decided may still get its receipt for so long.
 const DECIDED_MS: i64 = 10 * 86_400_000;
+/// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
+const CODE_LEFT_MS: i64 = 600_000;
 
 pub(super) async fn run(app: App) {
     let shutdown = app.shutdown.clone();
@@ -34,6 +36,10 @@ async fn once(app: &App) -> Result<(), StoreError> {
     let smpp_days = i64::from(app.config.smpp_server.keep_days);
     while smpp_delivery::delete_older(&app.db, now - smpp_days * 86_400_000, PAGE).await? > 0 {}
     while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
+    while verification::sweep::expire(&app.db, now, PAGE, &|a, v, s| app.ended(a, v, s)).await? > 0 {}
+    app.notify.wake();
+    while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
+    while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
     Ok(())
 }
 

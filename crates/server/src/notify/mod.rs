@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::event::EventKind;
-use carillon_domain::id::{AccountNo, EventId};
+use carillon_domain::id::{AccountNo, EventId, VerificationId};
+use carillon_domain::verification;
 use carillon_store::event::{self, NewEvent};
 use carillon_store::webhook::{self, Endpoint};
 use carillon_store::{Db, StoreError};
@@ -88,6 +89,18 @@ impl App {
         let at = self.clock.now_ms();
         let id = EventId::new(at, self.ids.next(), account);
         NewEvent { id, kind, subject, detail: detail.map(|d| d.to_string()), at }
+    }
+}
+
+impl App {
+    /// The event of a verification's end.
+    pub fn ended(&self, account: AccountNo, id: VerificationId, state: verification::State) -> NewEvent {
+        let kind = match state {
+            verification::State::Approved => EventKind::VerificationApproved,
+            _ => EventKind::VerificationFailed,
+        };
+        let detail = serde_json::json!({ "verification_id": id.to_string(), "status": state.as_str() });
+        self.event(account, kind, Some(id.0), Some(detail))
     }
 }
 

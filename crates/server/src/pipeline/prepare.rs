@@ -44,8 +44,9 @@ const CALLBACK_URL_MAX: usize = 512;
 /// Lengths of a one-time code that the caller made.
 const GIVEN_CODE: std::ops::RangeInclusive<usize> = 3..=32;
 /// Where the code goes in an OTP's text.
-const CODE_MARK: &str = "{code}";
-const OTP_TEXT: &str = "Your code is {code}";
+pub const CODE_MARK: &str = "{code}";
+/// The text of a one-time code without one.
+pub const OTP_TEXT: &str = "Your code is {code}";
 
 /// What is to be sent, as written; everything but to whom.
 #[derive(Clone, Debug, Default)]

@@ -60,11 +60,13 @@ async fn ids_of_another_account_are_not_there() {
             Some("senders") => foreign("snd_"),
             Some("connections" | "carrier-rates") => foreign("con_"),
             Some("routes") => foreign("rte_"),
+            Some("verifications") => foreign("vrf_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };
         let path = path.replace("{id}", &id);
-        let answer = t.call(&method, &path, &thief, Some(json!({}))).await;
+        let body = if path.ends_with("/check") { json!({ "code": "1234" }) } else { json!({}) };
+        let answer = t.call(&method, &path, &thief, Some(body)).await;
         assert!(matches!(answer.status, 403 | 404), "{method} {path}: {} {}", answer.status, answer.text);
         walked += 1;
     }

@@ -105,7 +105,7 @@ async fn what_an_operator_does() {
         (json!({ "kind": "top_up", "amount": "1000000001", "note": "x" }), 400, "invalid_amount"),
         (json!({ "kind": "top_up", "amount": 1, "note": "x" }), 400, "invalid_request"),
         (json!({ "kind": "gift", "amount": "1", "note": "x" }), 400, "invalid_request"),
-        (json!({ "kind": "adjustment", "amount": "-12.51", "note": "x" }), 402, "insufficient_balance"),
+        (json!({ "kind": "adjustment", "amount": "-12.51", "note": "x" }), 402, "insufficient_credit"),
     ] {
         assert_eq!(t.post(&ledger, &operator, body.clone()).await.refusal(), (status, code.into()), "{body}");
     }

@@ -68,7 +68,7 @@ async fn what_runs_it_and_what_documents_it() {
     assert_eq!(document["paths"]["/v1/me"]["get"]["operationId"], "getMe");
     let page = t.get("/docs", "").await;
     assert!(page.text.contains("/docs/docs.js") && !page.text.contains("https://"), "nothing from another host");
-    assert!(t.get("/docs/problems", "").await.text.contains("id=\"insufficient_balance\""));
+    assert!(t.get("/docs/problems", "").await.text.contains("id=\"insufficient_credit\""));
     assert_eq!(t.get("/", "").await.status, 200, "leads to the documentation");
     t.app.shutdown.cancel();
 }

@@ -6,6 +6,7 @@ pub(crate) mod e2e;
 pub(crate) mod otp;
 pub(crate) mod preset;
 pub(crate) mod restart;
+pub(crate) mod webhooks;
 
 use std::time::Duration;
 

@@ -15,3 +15,4 @@ pub mod route;
 pub mod sender;
 pub mod smpp;
 pub mod template;
+pub mod webhook;

@@ -162,7 +162,7 @@ async fn start_engine(
     let (pipeline, running) =
         Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
     // Before anything is settled.
-    let notify = Notifier::open(db, pipeline.clone()).await?;
+    let notify = Notifier::open(db, pipeline.clone(), &config.webhooks).await?;
     let key = secrets.phone_key;
     let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
     let links = links::start(&config.connections, &config.sandbox, &pipeline, clock, tag)

@@ -23,6 +23,7 @@ use super::error::{Code, ProblemBody};
         (name = "Account", description = "The account, its balance and its settings."),
         (name = "Access", description = "Signing in, sessions and API keys."),
         (name = "SMPP", description = "What your programs bind with by SMPP (docs/SMPP.md)."),
+        (name = "Webhooks", description = "Have events sent to your server as they happen."),
         (name = "Platform", description = "For operators: every account. Needs the scope `platform:operate`."),
         (name = "Operations", description = "For those who run it.")
     )

@@ -119,6 +119,9 @@ codes! {
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
+    // Webhooks.
+    EndpointLimit = "endpoint_limit", 409, final, "The account has as many webhook endpoints as it may", "Delete one, or give one more events.";
+    EndpointDisabled = "endpoint_disabled", 409, final, "The webhook endpoint is disabled", "Enable it first: PATCH it with `status: enabled`.";
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";

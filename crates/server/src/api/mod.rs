@@ -24,6 +24,8 @@ pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
+pub mod webhook_deliveries;
+pub mod webhook_endpoints;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +85,18 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sender_review::reject))
         .routes(routes!(sender_review::rules))
         .routes(routes!(sender_review::set_rule, sender_review::delete_rule))
+        // Webhooks
+        .routes(routes!(webhook_endpoints::create, webhook_endpoints::list))
+        .routes(routes!(webhook_endpoints::read, webhook_endpoints::change, webhook_endpoints::delete))
+        .routes(routes!(webhook_endpoints::rotate))
+        .routes(routes!(webhook_endpoints::test))
+        .routes(routes!(webhook_endpoints::callback_secret))
+        .routes(routes!(webhook_endpoints::rotate_callback_secret))
+        .routes(routes!(webhook_deliveries::list))
+        .routes(routes!(webhook_deliveries::retry))
+        .routes(routes!(webhook_deliveries::replay))
+        .routes(routes!(webhook_deliveries::list_callbacks))
+        .routes(routes!(webhook_deliveries::retry_callback))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -7,4 +7,5 @@ mod random;
 mod reading;
 mod settle;
 mod sweep;
+mod webhook;
 mod world;

@@ -58,10 +58,12 @@ async fn ids_of_another_account_are_not_there() {
             Some("messages") => foreign("msg_"),
             Some("batches") => foreign("bat_"),
             Some("senders") => foreign("snd_"),
+            Some("webhook-endpoints") => foreign("whe_"),
+            Some("callback-deliveries") => foreign("evt_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };
-        let path = path.replace("{id}", &id);
+        let path = path.replace("{id}", &id).replace("{event}", &foreign("evt_"));
         let answer = t.call(&method, &path, &thief, Some(json!({}))).await;
         assert!(matches!(answer.status, 403 | 404), "{method} {path}: {} {}", answer.status, answer.text);
         walked += 1;

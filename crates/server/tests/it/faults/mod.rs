@@ -15,4 +15,5 @@ mod money;
 mod otp;
 mod receipts;
 mod throttled;
+mod webhooks;
 mod world;

@@ -53,6 +53,8 @@ enum Scenario {
     Smpp(scenario::smpp::Smpp),
     /// Time from the start of the process until it is ready, with messages waiting
     Restart(scenario::restart::Restart),
+    /// Webhooks delivered per second to a sink in this process
+    Webhooks(scenario::webhooks::Webhooks),
     /// A named load profile with thresholds: smoke, load, stress, spike, volume, burst, endurance and others
     Preset(scenario::preset::Preset),
 }
@@ -73,6 +75,7 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Restart(scenario) => scenario.run(&target).await,
+            Scenario::Webhooks(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Preset(scenario) => scenario.run(&target, args.pid).await,
         }
     })

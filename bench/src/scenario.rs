@@ -7,6 +7,7 @@ pub(crate) mod otp;
 pub(crate) mod preset;
 pub(crate) mod restart;
 pub(crate) mod smpp;
+pub(crate) mod webhooks;
 
 use std::time::Duration;
 

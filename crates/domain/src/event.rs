@@ -47,6 +47,16 @@ numbered! {
 }
 
 impl EventKind {
+    /// Whether it is a new state of a message that is on its way.
+    pub fn is_transition(self) -> bool {
+        (EventKind::MessageSent..=EventKind::MessageRejected).contains(&self)
+    }
+
+    /// Whether it is about a message, sent or received.
+    pub fn is_of_message(self) -> bool {
+        self.is_transition() || self == EventKind::MessageReceived
+    }
+
     /// The kind that a message's new state is; none for those it waits in.
     pub fn of_state(state: State) -> Option<EventKind> {
         Some(match state {

@@ -18,3 +18,4 @@ pub mod sender;
 pub mod smpp;
 pub mod template;
 pub mod verification;
+pub mod webhook;

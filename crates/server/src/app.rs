@@ -93,7 +93,7 @@ impl App {
         let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
         // Before anything is settled.
-        let notify = Notifier::open(&db, pipeline.clone()).await?;
+        let notify = Notifier::open(&db, pipeline.clone(), &config.webhooks).await?;
         let key = secrets.phone_key;
         let tag: PhoneTag = Arc::new(move |phone: Phone| phone.tag(&key));
         let callbacks = Callbacks { public_url: config.server.public_url.clone(), key: secrets.callback_key };

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 pub use connection::{Alphabet, Bind, Concat, Connection, IdBase, Kind, UnknownPolicy};
 pub use sections::{
     Accounts, Auth, Config, Data, Database, Limits, Log, LogFormat, OpenMode, Otp, Pipeline, Prices, Sandbox, Server,
-    SmppServer,
+    SmppServer, Webhooks,
 };
 
 /// The file every setting's default and meaning stands in.

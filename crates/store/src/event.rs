@@ -11,8 +11,8 @@ use carillon_domain::message::State;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::webhook::NewDelivery;
-use crate::{Db, StoreError, webhook};
+use crate::delivery::{NewDelivery, put_deliveries};
+use crate::{Db, StoreError};
 
 /// Per account, the states some subscriber of it wants to be told of.
 pub type WatchedStates = FxHashMap<AccountNo, States>;
@@ -233,7 +233,7 @@ pub async fn fan_out(db: &Db, steps: &[FanOut]) -> Result<u64, StoreError> {
                 continue;
             }
             taken += 1;
-            webhook::put_deliveries!(tx, &step.deliveries);
+            put_deliveries!(tx, &step.deliveries);
         }
         taken
     }))

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod carrier_rate;
 pub mod checkpoint;
 pub mod connection;
+pub mod delivery;
 pub mod event;
 pub mod hot;
 pub mod ledger;

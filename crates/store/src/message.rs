@@ -215,6 +215,24 @@ pub async fn by_id(db: &Db, account: AccountNo, id: MessageId) -> Result<Message
     row.try_into()
 }
 
+/// Those of these messages that are the account's, in any order.
+pub async fn by_ids(db: &Db, account: AccountNo, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Row> = read_db!(db, |c| {
+        let mut query = sqlx::QueryBuilder::new(format!("{SELECT} WHERE m.account_no = "));
+        query.push_bind(account.as_i64()).push(" AND m.id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id.0);
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(c).await
+    })?;
+    rows.into_iter().map(Message::try_from).collect()
+}
+
 /// Unusual events of a message, in order of time.
 pub async fn attempts(db: &Db, account: AccountNo, id: MessageId) -> Result<Vec<Attempt>, StoreError> {
     type Row = (i16, i16, Option<String>, i16, Option<i16>, Option<String>, i64);

@@ -1,7 +1,7 @@
-//! Webhook endpoints, and what is to be delivered to them.
+//! Webhook endpoints: where an account's events go.
 
-use carillon_domain::event::{EventKind, Kinds};
-use carillon_domain::id::{AccountNo, EndpointId, EventId};
+use carillon_domain::event::Kinds;
+use carillon_domain::id::{AccountNo, EndpointId};
 use uuid::Uuid;
 
 use crate::event::{NewEvent, WatchedStates, put_event};
@@ -167,66 +167,128 @@ pub async fn disable(
         .rows_affected();
         if changed > 0 {
             put_event!(tx, event);
-            sqlx::query(
-                "UPDATE webhook_delivery SET state = 3 WHERE account_no = $1 AND endpoint_id = $2 AND state = 0",
-            )
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?;
+            crate::delivery::put_aside!(tx, account, id);
         }
         changed > 0
     }))
 }
 
-/// One event for one endpoint.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewDelivery {
-    /// Where to; nil for a callback.
-    pub endpoint: EndpointId,
-    /// Which event, the same for all endpoints.
-    pub event: EventId,
-    /// What it waits together with.
-    pub queue: Uuid,
-    /// What happened.
-    pub kind: EventKind,
-    /// To what.
-    pub subject: Option<Uuid>,
-    /// JSON object of what there is to tell, where the subject does not tell it.
-    pub detail: Option<String>,
-    /// When, Unix milliseconds.
-    pub event_at: i64,
-    /// Whether its endpoint is disabled: kept for a replay, not sent.
-    pub missed: bool,
+/// One endpoint of an account; nobody's callbacks.
+pub async fn by_id(db: &Db, account: AccountNo, id: EndpointId) -> Result<Endpoint, StoreError> {
+    if id.0.is_nil() {
+        return Err(StoreError::NotFound);
+    }
+    let text = format!("SELECT {COLUMNS} FROM webhook_endpoint WHERE account_no = $1 AND id = $2");
+    let row: Row =
+        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    Ok(row.into())
 }
 
-/// Rows of one statement: 12 values each, and SQLite takes 32,766.
-pub(crate) const DELIVERIES_AT_ONCE: usize = 500;
+/// Up to `limit` endpoints of an account older than one (all, if `None`), newest first.
+pub async fn list(
+    db: &Db,
+    account: AccountNo,
+    before: Option<EndpointId>,
+    limit: u32,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM webhook_endpoint WHERE account_no = $1 AND id < $2 AND id > $3 ORDER BY id DESC LIMIT $4"
+    );
+    let rows: Vec<Row> = read_db!(db, |c| {
+        sqlx::query_as(crate::db::built(text))
+            .bind(account.as_i64())
+            .bind(before.map_or(Uuid::max(), |id| id.0))
+            .bind(Uuid::nil())
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await
+    })?;
+    Ok(rows.into_iter().map(Endpoint::from).collect())
+}
 
-/// Writes deliveries within the caller's transaction. One that is there already stays as it is.
-macro_rules! put_deliveries {
-    ($tx:expr, $deliveries:expr) => {{
-        let deliveries: &[$crate::webhook::NewDelivery] = $deliveries;
-        for some in deliveries.chunks($crate::webhook::DELIVERIES_AT_ONCE) {
-            let mut query = sqlx::QueryBuilder::new(
-                "INSERT INTO webhook_delivery (account_no, endpoint_id, id, queue, kind, subject, detail, event_at, state, attempts, due_at) ",
-            );
-            query.push_values(some, |mut row, d| {
-                row.push_bind(d.event.account().as_i64())
-                    .push_bind(d.endpoint.0)
-                    .push_bind(d.event.0)
-                    .push_bind(d.queue)
-                    .push_bind(d.kind.number())
-                    .push_bind(d.subject)
-                    .push_bind(d.detail.as_deref())
-                    .push_bind(d.event_at)
-                    .push_bind(if d.missed { 3i16 } else { 0 })
-                    .push_bind(0i16)
-                    .push_bind(d.event_at);
-            });
-            query.push(" ON CONFLICT DO NOTHING");
-            query.build().execute(&mut *$tx).await?;
+/// What to change of an endpoint; `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Where events go.
+    pub url: Option<String>,
+    /// What people call it.
+    pub description: Option<String>,
+    /// Which events it wants.
+    pub kinds: Option<Kinds>,
+    /// Whether it is sent to. What waits for one that is disabled is kept for a replay.
+    pub status: Option<EndpointStatus>,
+}
+
+/// Changes an endpoint.
+pub async fn change(
+    db: &Db,
+    account: AccountNo,
+    id: EndpointId,
+    change: &Change,
+    now: i64,
+) -> Result<Endpoint, StoreError> {
+    let text = format!(
+        "UPDATE webhook_endpoint SET url = COALESCE($3, url), description = COALESCE($4, description), kinds = COALESCE($5, kinds), \
+         status_at = CASE WHEN COALESCE($6, status) = status THEN status_at ELSE $7 END, status = COALESCE($6, status) \
+         WHERE account_no = $1 AND id = $2 RETURNING {COLUMNS}"
+    );
+    let row: Row = write_db!(db, |tx| {
+        let row: Row = sqlx::query_as(crate::db::built(text))
+            .bind(account.as_i64())
+            .bind(id.0)
+            .bind(change.url.as_deref())
+            .bind(change.description.as_deref())
+            .bind(change.kinds.map(Kinds::to_text))
+            .bind(change.status.map(|status| status as i16))
+            .bind(now)
+            .fetch_one(&mut *tx)
+            .await?;
+        if row.status != 0 {
+            crate::delivery::put_aside!(tx, account, id);
         }
-    }};
+        row
+    });
+    Ok(row.into())
 }
-pub(crate) use put_deliveries;
+
+/// Takes an endpoint away; its log goes with `delivery::forget`.
+pub async fn delete(db: &Db, account: AccountNo, id: EndpointId) -> Result<(), StoreError> {
+    let gone = write_db!(db, |tx| {
+        let gone = sqlx::query("DELETE FROM webhook_endpoint WHERE account_no = $1 AND id = $2 AND id <> $3")
+            .bind(account.as_i64())
+            .bind(id.0)
+            .bind(Uuid::nil())
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        if gone > 0 {
+            crate::delivery::put_aside!(tx, account, id);
+        }
+        gone
+    });
+    if gone == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+}
+
+/// Puts a new secret (under seal) in the place of the old one, which signs as well until an instant (Unix milliseconds).
+pub async fn rotate(
+    db: &Db,
+    account: AccountNo,
+    id: EndpointId,
+    secret: &[u8],
+    until: i64,
+) -> Result<Endpoint, StoreError> {
+    let text = format!(
+        "UPDATE webhook_endpoint SET previous_secret = secret, previous_until = $4, secret = $3 \
+         WHERE account_no = $1 AND id = $2 RETURNING {COLUMNS}"
+    );
+    let row: Row = write_db!(db, |tx| {
+        sqlx::query_as(crate::db::built(text))
+            .bind(account.as_i64())
+            .bind(id.0)
+            .bind(secret)
+            .bind(until)
+            .fetch_one(&mut *tx)
+            .await?
+    });
+    Ok(row.into())
+}

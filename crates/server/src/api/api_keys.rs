@@ -69,9 +69,9 @@ pub struct CreatedKey {
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// Rows of a page, 1 to 200; 50 if not given.
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl ListQuery {

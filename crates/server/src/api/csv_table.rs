@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use super::error::{Code, Problem};
-use super::sending::too_large;
+use super::extract::too_large;
 use crate::app::App;
 
 /// Bad rows that are listed; of more only the number is told.

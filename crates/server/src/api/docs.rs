@@ -25,6 +25,7 @@ use super::error::{Code, ProblemBody};
         (name = "Access", description = "Signing in, sessions and API keys."),
         (name = "SMPP", description = "What your programs bind with by SMPP (docs/SMPP.md)."),
         (name = "Carriers", description = "Connections to carriers, routes over them, and what carriers charge: the platform's for operators, an account's own for accounts."),
+        (name = "Webhooks", description = "Have events sent to your server as they happen."),
         (name = "Platform", description = "For operators: every account. Needs the scope `platform:operate`."),
         (name = "Operations", description = "For those who run it.")
     )

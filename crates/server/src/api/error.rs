@@ -134,6 +134,9 @@ codes! {
     VerificationCapAddress = "verification_cap_address", 429, retry, "Too many codes asked for from this address", "Look whether this is a person; wait as long as `Retry-After` says.";
     VerificationCapAccount = "verification_cap_account", 429, retry, "Too many codes of this account", "Wait as long as `Retry-After` says, or raise `verification.account_per_hour` or `account_per_day`.";
     VerificationConversionLow = "verification_conversion_low", 429, retry, "Too few codes to these numbers ever come back", "This looks like pumping. If it is not: report codes back with `check`, or lower `verification.conversion_min_percent`.";
+    // Webhooks.
+    EndpointLimit = "endpoint_limit", 409, final, "The account has as many webhook endpoints as it may", "Delete one, or give one more events.";
+    EndpointDisabled = "endpoint_disabled", 409, final, "The webhook endpoint is disabled", "Enable it first: PATCH it with `status: enabled`.";
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";

@@ -217,7 +217,7 @@ pub(super) async fn body_of(request: Request, app: &App, max: usize) -> Result<B
     }
 }
 
-fn too_large(e: &axum::Error) -> bool {
+pub(super) fn too_large(e: &axum::Error) -> bool {
     let source = std::error::Error::source(e);
     source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
 }

@@ -35,6 +35,8 @@ pub mod sessions;
 pub mod smpp_credentials;
 pub mod throughput;
 pub mod verifications;
+pub mod webhook_deliveries;
+pub mod webhook_endpoints;
 
 pub use listen::serve;
 
@@ -115,6 +117,18 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(verifications::check))
         .routes(routes!(verifications::resend))
         .routes(routes!(verifications::cancel))
+        // Webhooks
+        .routes(routes!(webhook_endpoints::create, webhook_endpoints::list))
+        .routes(routes!(webhook_endpoints::read, webhook_endpoints::change, webhook_endpoints::delete))
+        .routes(routes!(webhook_endpoints::rotate))
+        .routes(routes!(webhook_endpoints::test))
+        .routes(routes!(webhook_endpoints::callback_secret))
+        .routes(routes!(webhook_endpoints::rotate_callback_secret))
+        .routes(routes!(webhook_deliveries::list))
+        .routes(routes!(webhook_deliveries::retry))
+        .routes(routes!(webhook_deliveries::replay))
+        .routes(routes!(webhook_deliveries::list_callbacks))
+        .routes(routes!(webhook_deliveries::retry_callback))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -313,11 +313,6 @@ impl<const LARGE: bool> FromRequest<App> for Raw<LARGE> {
     }
 }
 
-pub(super) fn too_large(e: &axum::Error) -> bool {
-    let source = std::error::Error::source(e);
-    source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
-}
-
 /// A JSON answer with its status.
 pub fn answer<T: Serialize>(status: StatusCode, body: &T) -> axum::response::Response {
     let json = serde_json::to_vec(body).expect("answers are plain data");

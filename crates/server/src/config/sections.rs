@@ -29,6 +29,7 @@ pub struct Config {
     pub limits: Limits,
     pub pipeline: Pipeline,
     pub throughput: Throughput,
+    pub webhooks: Webhooks,
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
     pub log: Log,
@@ -87,6 +88,8 @@ sections! {
     }
     /// Parts a second of an account by its tier.
     Throughput { regular: u32, premium: u32, vip: u32, }
+    /// What is told to customers' servers.
+    Webhooks { allow_http: bool, allow_private: bool, per_endpoint: u16, in_flight_max: u16, timeout_ms: u64, keep_days: u16, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.
@@ -191,6 +194,13 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             "`pipeline.retry_*`: the first wait is at least 1 ms, the factor at least 1, the longest wait at least the first",
         ),
         ((2..=30).contains(&c.pipeline.idempotency_days), "`pipeline.idempotency_days` is 2 to 30"),
+        ((1..=1_000).contains(&c.webhooks.per_endpoint), "`webhooks.per_endpoint` is 1 to 1000"),
+        (
+            c.webhooks.in_flight_max >= c.webhooks.per_endpoint && c.webhooks.in_flight_max <= 10_000,
+            "`webhooks.in_flight_max` is at least `webhooks.per_endpoint`, at most 10000",
+        ),
+        ((100..=60_000).contains(&c.webhooks.timeout_ms), "`webhooks.timeout_ms` is 100 to 60000"),
+        ((4..=365).contains(&c.webhooks.keep_days), "`webhooks.keep_days` is 4 to 365: longer than an event is tried"),
         (
             tracing_subscriber::EnvFilter::try_new(&c.log.level).is_ok(),
             "`log.level` is error, warn, info, debug, trace or a filter of these",

@@ -1,28 +1,47 @@
 //! Telling others what happened: the consumer of the outbox fans each event out to its subscribers.
 //!
 //! What happened is written to the outbox (`store::event`) by the transaction that made it so. `outbox` is its one consumer; in one
-//! transaction it writes what each subscriber is to get and takes the row away.
+//! transaction it writes what each subscriber is to get and takes the row away. `deliver` sends what is for webhooks: `render` puts a payload
+//! together, `sign` signs it, `guard` sees where it goes, `attempt` sends it once, `record` writes down what became of it.
 
+pub mod attempt;
+mod deliver;
+pub mod guard;
 mod outbox;
+mod record;
+mod render;
+pub mod secrets;
+pub mod sign;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::event::EventKind;
-use carillon_domain::id::{AccountNo, EventId, VerificationId};
+use carillon_domain::id::{AccountNo, EndpointId, EventId, VerificationId};
 use carillon_domain::verification;
+use carillon_domain::webhook::{Verdict, judge};
+use carillon_store::delivery::{self, Attempted, DeliveryState, NewDelivery, Queue};
 use carillon_store::event::{self, NewEvent};
 use carillon_store::webhook::{self, Endpoint};
 use carillon_store::{Db, StoreError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::clock::rfc3339;
+use crate::config::Webhooks;
 use crate::pipeline::Pipeline;
+use attempt::{Line, Parcel};
+use guard::{Guard, Outbound};
 
 /// Endpoints changed by another process count from the next look.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(5);
+
+/// How we present ourselves.
+const AGENT: &str = concat!("Carillon/", env!("CARGO_PKG_VERSION"), " (webhooks)");
 
 type Endpoints = FxHashMap<AccountNo, Vec<Arc<Endpoint>>>;
 
@@ -31,12 +50,20 @@ type Endpoints = FxHashMap<AccountNo, Vec<Arc<Endpoint>>>;
 pub struct Notifier {
     pipeline: Pipeline,
     endpoints: RwLock<Arc<Endpoints>>,
+    /// Makes requests to addresses that customers named.
+    pub outbound: Outbound,
+    /// Queues in which something was put.
+    news: Mutex<Vec<Queue>>,
+    bell: Notify,
 }
 
 impl Notifier {
     /// Reads who subscribes; from here on settle commits record what they want.
-    pub async fn open(db: &Db, pipeline: Pipeline) -> Result<Notifier, StoreError> {
-        let notifier = Notifier { pipeline, endpoints: RwLock::default() };
+    pub async fn open(db: &Db, pipeline: Pipeline, settings: &Webhooks) -> Result<Notifier, StoreError> {
+        let timeout = Duration::from_millis(settings.timeout_ms);
+        let outbound = Outbound::new(Guard::new(settings), timeout, AGENT);
+        let (endpoints, news, bell) = (RwLock::default(), Mutex::default(), Notify::new());
+        let notifier = Notifier { pipeline, endpoints, outbound, news, bell };
         notifier.reload(db).await?;
         Ok(notifier)
     }
@@ -58,8 +85,27 @@ impl Notifier {
         self.pipeline.told().notify_one();
     }
 
+    /// Has queues looked at in which something was put.
+    pub fn ring(&self, queues: impl IntoIterator<Item = Queue>) {
+        self.news.lock().extend(queues);
+        self.bell.notify_one();
+    }
+
+    /// How many endpoints an account has.
+    pub fn count(&self, account: AccountNo) -> usize {
+        self.endpoints().get(&account).map_or(0, |all| all.iter().filter(|e| !e.id.0.is_nil()).count())
+    }
+
+    fn news(&self) -> Vec<Queue> {
+        std::mem::take(&mut self.news.lock())
+    }
+
     fn endpoints(&self) -> Arc<Endpoints> {
         self.endpoints.read().clone()
+    }
+
+    fn endpoint(&self, account: AccountNo, id: EndpointId) -> Option<Arc<Endpoint>> {
+        self.endpoints().get(&account)?.iter().find(|e| e.id == id).cloned()
     }
 }
 
@@ -104,9 +150,40 @@ impl App {
     }
 }
 
+/// Sends an endpoint a test, at once and once: the event's id, whether it was taken, and what was answered. It stands in the log.
+pub async fn test(app: &App, endpoint: &Endpoint) -> Result<(EventId, bool, Line), StoreError> {
+    let now = app.clock.now_ms();
+    let event = EventId::new(now, app.ids.next(), endpoint.account);
+    let secrets = secrets::in_force(app, endpoint);
+    let secrets = secrets.ok_or_else(|| StoreError::Broken("the secret of an endpoint does not open".into()))?;
+    let detail = serde_json::json!({ "endpoint": endpoint.id });
+    let kind = EventKind::WebhookTest;
+    let body = serde_json::json!({ "type": kind.as_str(), "timestamp": rfc3339(now), "data": detail });
+    let parcel = Parcel { id: event.to_string(), url: endpoint.url.clone(), secrets, body: body.to_string() };
+    let (answer, line) = attempt::attempt(&app.notify.outbound, &app.clock, parcel).await;
+    let delivered = judge(answer, 1, 0.0) == Verdict::Delivered;
+    let new = NewDelivery {
+        endpoint: endpoint.id,
+        event,
+        queue: endpoint.id.0,
+        kind,
+        subject: None,
+        detail: Some(detail.to_string()),
+        event_at: now,
+        missed: true,
+    };
+    let state = if delivered { DeliveryState::Delivered } else { DeliveryState::Failed };
+    let (log, _) = attempt::log_with(None, line.clone());
+    let done = Attempted { endpoint: endpoint.id, event, state, attempts: 1, due_at: now, log };
+    delivery::put(&app.db, &new, &done).await?;
+    Ok((event, delivered, line))
+}
+
 /// Starts all of it; it ends with the app's shutdown.
 pub fn start(app: &App) {
     tokio::spawn(outbox::run(app.clone()));
+    tokio::spawn(deliver::run(app.clone()));
+    tokio::spawn(sweep::run(app.clone()));
     let app = app.clone();
     tokio::spawn(async move {
         let shutdown = app.shutdown.clone();

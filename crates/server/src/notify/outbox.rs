@@ -6,8 +6,8 @@ use std::time::Duration;
 use carillon_domain::event::EventKind;
 use carillon_domain::id::{AccountNo, EndpointId, EventId, MessageId};
 use carillon_store::StoreError;
+use carillon_store::delivery::{NewDelivery, Queue};
 use carillon_store::event::{self, Content, FanOut, Outgoing, Transition};
-use carillon_store::webhook::NewDelivery;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -52,8 +52,12 @@ async fn drain(app: &App) -> Result<(), StoreError> {
             continue;
         };
         event::fan_out(&app.db, &steps).await?;
-        let deliveries: usize = steps.iter().map(|step| step.deliveries.len()).sum();
-        metrics::counter!("carillon_webhook_deliveries_total").increment(deliveries as u64);
+        let deliveries: Vec<&NewDelivery> = steps.iter().flat_map(|step| &step.deliveries).collect();
+        metrics::counter!("carillon_webhook_deliveries_total").increment(deliveries.len() as u64);
+        let mut queues: Vec<Queue> = deliveries.iter().filter(|d| !d.missed).map(|d| queue_of(d)).collect();
+        queues.sort_unstable_by_key(|queue| (queue.id, queue.due_at));
+        queues.dedup_by_key(|queue| queue.id);
+        app.notify.ring(queues);
         from = AccountNo(last.0.saturating_add(1));
     }
 }
@@ -117,6 +121,10 @@ async fn transitions(
     }
     let end = from + some.len();
     Ok(step(row, (end < all.len()).then_some(end as u32), deliveries))
+}
+
+fn queue_of(d: &NewDelivery) -> Queue {
+    Queue { id: d.queue, account: d.event.account(), endpoint: d.endpoint, due_at: d.event_at }
 }
 
 /// One thing that happened.

@@ -75,6 +75,9 @@ impl TestApp {
         // The cheapest hash there is: these tests are not about Argon2.
         config.auth.argon2_memory_kib = 64;
         config.auth.argon2_passes = 1;
+        // Receivers of tests are on this machine.
+        config.webhooks.allow_http = true;
+        config.webhooks.allow_private = true;
         change(&mut config);
         let app = App::open(config, Clock::manual(NOON)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,4 +5,5 @@
 mod api;
 mod app;
 mod faults;
+mod hooks;
 mod smpp_server;

@@ -8,4 +8,5 @@ mod reading;
 mod settle;
 mod sweep;
 mod verification;
+mod webhook;
 mod world;

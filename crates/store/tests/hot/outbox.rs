@@ -3,14 +3,15 @@
 use carillon_domain::event::{EventKind, Kinds};
 use carillon_domain::id::{AccountNo, EndpointId, EventId};
 use carillon_domain::message::{Flags, State};
+use carillon_store::delivery::NewDelivery;
 use carillon_store::event::{self, Content, FanOut, NewEvent, Transition};
 use carillon_store::hot::{Extra, NewMessage, SettleItem};
-use carillon_store::webhook::{self, Endpoint, EndpointStatus, NewDelivery};
+use carillon_store::webhook::{self, Endpoint, EndpointStatus};
 
 use crate::settle::{Do, item};
 use crate::world::{World, message, on_both};
 
-fn endpoint(account: AccountNo, counter: u64, kinds: Kinds) -> Endpoint {
+pub(crate) fn endpoint(account: AccountNo, counter: u64, kinds: Kinds) -> Endpoint {
     Endpoint {
         id: EndpointId::new(1_000, counter, account),
         account,

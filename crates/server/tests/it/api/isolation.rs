@@ -61,10 +61,12 @@ async fn ids_of_another_account_are_not_there() {
             Some("connections" | "carrier-rates") => foreign("con_"),
             Some("routes") => foreign("rte_"),
             Some("verifications") => foreign("vrf_"),
+            Some("webhook-endpoints") => foreign("whe_"),
+            Some("callback-deliveries") => foreign("evt_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };
-        let path = path.replace("{id}", &id);
+        let path = path.replace("{id}", &id).replace("{event}", &foreign("evt_"));
         let body = if path.ends_with("/check") { json!({ "code": "1234" }) } else { json!({}) };
         let answer = t.call(&method, &path, &thief, Some(body)).await;
         assert!(matches!(answer.status, 403 | 404), "{method} {path}: {} {}", answer.status, answer.text);

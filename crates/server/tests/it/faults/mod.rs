@@ -17,4 +17,5 @@ mod otp;
 mod receipts;
 mod throttled;
 mod web;
+mod webhooks;
 mod world;

@@ -70,6 +70,17 @@ pub enum OtpSuccess {
     Handset,
 }
 
+/// What becomes of files that no carrier takes with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MmsFallback {
+    /// The text gets a link to each.
+    #[default]
+    Link,
+    /// The message is refused.
+    Refuse,
+}
+
 /// Settings of an account, stored as JSON; a missing member has its default.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -90,6 +101,8 @@ pub struct Settings {
     pub default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds.
     pub validity_s: u32,
+    /// What becomes of files that no carrier takes.
+    pub mms_fallback: MmsFallback,
 }
 
 impl Default for Settings {
@@ -103,6 +116,7 @@ impl Default for Settings {
             parts_max: 10,
             default_sender: None,
             validity_s: 48 * 3600,
+            mms_fallback: MmsFallback::Link,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod encoding;
 pub mod error_code;
 pub mod event;
 pub mod id;
+pub mod media;
 pub mod message;
 pub mod money;
 pub mod permission;

@@ -22,6 +22,7 @@ use crate::access::vault::Vault;
 use crate::clock::Clock;
 use crate::config::{Config, UnknownPolicy};
 use crate::links::{self, Links, PhoneTag};
+use crate::media::MediaFolder;
 use crate::notify::Notifier;
 use crate::pipeline::dispatch::Tried;
 use crate::pipeline::prepare::References;
@@ -60,6 +61,8 @@ pub struct Inner {
     pub pipeline: Pipeline,
     /// Tells others what happened.
     pub notify: Notifier,
+    /// Files that messages carry.
+    pub media: MediaFolder,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
@@ -100,6 +103,7 @@ impl App {
         let (pipeline, notify, engine) = start_engine(&config, &clock, &db, &secrets).await?;
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
+        let media = MediaFolder::new(&config.data.folder);
         Ok(App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             config: Arc::new(config),
@@ -113,6 +117,7 @@ impl App {
             shutdown: CancellationToken::new(),
             pipeline,
             notify,
+            media,
             references: References::new(rand::random),
             smpp: Binds::default(),
             engine: Mutex::new(Some(engine)),

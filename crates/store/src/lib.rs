@@ -15,6 +15,7 @@ pub mod connection;
 pub mod event;
 pub mod hot;
 pub mod ledger;
+pub mod media;
 pub mod message;
 pub mod number_range;
 pub mod platform;

@@ -1,7 +1,7 @@
 //! The caller's own account and its settings.
 
 use axum::extract::State;
-use carillon_domain::account::{OtpSuccess, Settings, Status, Tier};
+use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender;
@@ -76,6 +76,9 @@ pub struct SettingsView {
     default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds: 60 to 604800.
     validity_s: u32,
+    /// Of files that no carrier takes: `link` puts links into the text, `refuse` refuses the message.
+    #[schema(example = "link")]
+    mms_fallback: String,
 }
 
 /// What to change; what is left out stays.
@@ -105,6 +108,8 @@ pub struct SettingsChange {
     #[schema(value_type = Option<String>)]
     default_sender: Option<Option<String>>,
     validity_s: Option<u32>,
+    #[schema(value_type = Option<String>, example = "link")]
+    mms_fallback: Option<MmsFallback>,
 }
 
 /// Tells null from not given.
@@ -151,6 +156,7 @@ impl SettingsChange {
             parts_max: self.parts_max.unwrap_or(old.parts_max),
             default_sender: self.default_sender.unwrap_or_else(|| old.default_sender.clone()),
             validity_s: self.validity_s.unwrap_or(old.validity_s),
+            mms_fallback: self.mms_fallback.unwrap_or(old.mms_fallback),
         })
     }
 }

@@ -7,6 +7,7 @@ pub mod page;
 pub mod account;
 pub mod admin;
 pub mod api_keys;
+mod attach;
 pub mod auth;
 pub mod batches;
 mod docs;
@@ -16,6 +17,7 @@ pub mod idempotency;
 pub mod ledger;
 mod loading;
 pub mod me;
+pub mod media;
 pub mod messages;
 pub mod ops;
 pub mod recipients;
@@ -75,6 +77,9 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(batches::messages))
         .routes(routes!(batches::cancel))
         .routes(routes!(estimates::create))
+        // Media
+        .routes(routes!(media::upload, media::list))
+        .routes(routes!(media::read, media::delete))
         // Senders
         .routes(routes!(senders::create, senders::list))
         .routes(routes!(senders::read, senders::change, senders::delete))
@@ -102,6 +107,7 @@ pub fn router(app: App) -> Router {
     let document: Arc<str> = document.to_json().expect("the document is plain data").into();
     api.route("/metrics", get(ops::metrics))
         .route("/", get(docs::start))
+        .route("/m/{token}", get(media::open))
         .route("/docs", get(docs::page))
         .route("/docs/docs.js", get(docs::script))
         .route("/docs/problems", get(docs::problems))

@@ -23,6 +23,7 @@ pub struct Config {
     pub accounts: Accounts,
     pub otp: Otp,
     pub senders: Senders,
+    pub media: Media,
     pub auth: Auth,
     pub pipeline: Pipeline,
     pub sandbox: Sandbox,
@@ -45,7 +46,7 @@ macro_rules! sections {
 
 sections! {
     /// Where and how it listens.
-    Server { listen: SocketAddr, body_max: usize, batch_body_max: usize, shutdown_s: u64, }
+    Server { listen: SocketAddr, public_url: String, body_max: usize, batch_body_max: usize, shutdown_s: u64, }
     /// Files of its own.
     Data { folder: PathBuf, }
     /// Where rows are kept.
@@ -60,6 +61,8 @@ sections! {
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, }
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
+    /// Files that messages carry.
+    Media { file_max: usize, account_max: u64, retention_days: u16, }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -130,12 +133,20 @@ pub(super) fn check(c: &Config) -> Vec<String> {
                 .any(|p| if p.is_empty() { url.is_empty() } else { url.starts_with(p) }),
             "`database.url` begins with sqlite: or postgres://",
         ),
+        (
+            c.server.public_url.is_empty()
+                || ["https://", "http://"]
+                    .iter()
+                    .any(|s| c.server.public_url.strip_prefix(s).is_some_and(|h| !h.is_empty())),
+            "`server.public_url` is \"\" or begins with https:// or http://",
+        ),
         (c.server.body_max >= 1_024, "`server.body_max` is at least 1024"),
         (c.server.batch_body_max >= c.server.body_max, "`server.batch_body_max` is at least `server.body_max`"),
         (
             c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
             "`prices.currency` is three capital letters",
         ),
+        (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
         ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
         (
             alphabet.len() >= 8

@@ -6,6 +6,7 @@ mod batches;
 mod isolation;
 mod keys;
 mod me;
+mod media;
 pub mod messages;
 mod openapi;
 mod requests;

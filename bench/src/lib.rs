@@ -45,6 +45,8 @@ enum Scenario {
     Accept(scenario::accept::Accept),
     /// `POST /v1/batches` with many recipients a request: messages accepted per second
     Batch(scenario::batch::Batch),
+    /// One request of 100,000 recipients: time to durable acceptance, to the last submit, to the last final state
+    Bulk(scenario::bulk::Bulk),
     /// From request to final state: sustained rate, CPU per million messages, peak memory
     E2e(scenario::e2e::EndToEnd),
     /// Latency of one-time codes while a backlog waits
@@ -71,6 +73,7 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
         match args.scenario {
             Scenario::Accept(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Batch(scenario) => scenario.run(&target, args.pid).await,
+            Scenario::Bulk(scenario) => scenario.run(&target).await,
             Scenario::E2e(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,

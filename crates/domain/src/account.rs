@@ -84,6 +84,17 @@ pub struct OwnLimits {
     pub verifications_per_s: Option<u32>,
 }
 
+/// What becomes of files that no carrier takes with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MmsFallback {
+    /// The text gets a link to each.
+    #[default]
+    Link,
+    /// The message is refused.
+    Refuse,
+}
+
 /// Settings of an account, stored as JSON; a missing member has its default.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,6 +119,8 @@ pub struct Settings {
     pub verification: OwnRules,
     /// Limits of its own, by the operator.
     pub limits: OwnLimits,
+    /// What becomes of files that no carrier takes.
+    pub mms_fallback: MmsFallback,
 }
 
 impl Default for Settings {
@@ -123,6 +136,7 @@ impl Default for Settings {
             validity_s: 48 * 3600,
             verification: OwnRules::default(),
             limits: OwnLimits::default(),
+            mms_fallback: MmsFallback::Link,
         }
     }
 }

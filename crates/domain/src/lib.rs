@@ -6,6 +6,7 @@ pub mod error_code;
 pub mod event;
 pub mod id;
 pub mod limit;
+pub mod media;
 pub mod message;
 pub mod money;
 pub mod permission;

@@ -23,6 +23,7 @@ use crate::access::vault::Vault;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::links::{Callbacks, Links, PhoneTag};
+use crate::media::MediaFolder;
 use crate::notify::Notifier;
 use crate::pipeline::prepare::References;
 use crate::pipeline::{Pipeline, PipelineConfig, Running};
@@ -65,6 +66,8 @@ pub struct Inner {
     pub notify: Notifier,
     /// What takes them to carriers.
     pub links: Links,
+    /// Files that messages carry.
+    pub media: MediaFolder,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
@@ -100,6 +103,7 @@ impl App {
         let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone(), callbacks);
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
+        let media = MediaFolder::new(&config.data.folder);
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),
@@ -115,6 +119,7 @@ impl App {
             pipeline,
             notify,
             links,
+            media,
             references: References::new(rand::random),
             smpp: Binds::default(),
             routing_version: AtomicI64::new(0),

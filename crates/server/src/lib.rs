@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod jobs;
 pub mod links;
+pub mod media;
 pub mod notify;
 pub mod pipeline;
 pub mod routing;

@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod event;
 pub mod hot;
 pub mod ledger;
+pub mod media;
 pub mod message;
 pub mod number_range;
 pub mod platform;

@@ -8,6 +8,7 @@ use carillon_domain::sender::Sender as Text;
 use carillon_domain::sender::policy::{Approved, CountryRule, SenderSet, Standing};
 use uuid::Uuid;
 
+use crate::event::{NewEvent, put_event};
 use crate::{Db, StoreError};
 
 /// What became of a request for a sender.
@@ -159,31 +160,37 @@ pub async fn of_all(
     rows.into_iter().map(read).collect()
 }
 
-/// An operator decides: approved, or rejected with a reason. A rejected one no longer stands in for others. With `countries` it is
-/// approved for these instead of those asked for.
-pub async fn decide(
-    db: &Db,
-    account: AccountNo,
-    id: SenderId,
-    status: Status,
-    reason: Option<&str>,
-    countries: Option<&[Country]>,
-    now: i64,
-) -> Result<Sender, StoreError> {
+/// What an operator decided.
+#[derive(Clone, Debug)]
+pub struct Decision<'a> {
+    /// Approved or rejected.
+    pub status: Status,
+    /// Why it was rejected.
+    pub reason: Option<&'a str>,
+    /// Approved for these instead of those asked for.
+    pub countries: Option<&'a [Country]>,
+    /// What subscribers are told.
+    pub event: NewEvent,
+}
+
+/// Records a decision, and has subscribers told. A rejected sender no longer stands in for others.
+pub async fn decide(db: &Db, account: AccountNo, id: SenderId, d: &Decision<'_>) -> Result<Sender, StoreError> {
     let text = format!(
         "UPDATE sender SET status = $3, reason = $4, countries = COALESCE($5, countries), decided_at = $6, \
          is_default = CASE WHEN $3 = 2 THEN 0 ELSE is_default END WHERE account_no = $1 AND id = $2 RETURNING {COLUMNS}"
     );
     let row: Row = write_db!(db, |tx| {
-        sqlx::query_as(crate::db::built(text))
+        let row = sqlx::query_as(crate::db::built(text))
             .bind(account.as_i64())
             .bind(id.0)
-            .bind(status as i16)
-            .bind(reason)
-            .bind(countries.map(countries_text))
-            .bind(now)
+            .bind(d.status as i16)
+            .bind(d.reason)
+            .bind(d.countries.map(countries_text))
+            .bind(d.event.at)
             .fetch_one(&mut *tx)
-            .await?
+            .await?;
+        put_event!(tx, &d.event);
+        row
     });
     read(row)
 }

@@ -5,14 +5,18 @@
 use std::future::Future;
 
 use carillon_domain::account::{Settings, Status, Tier};
-use carillon_domain::id::{AccountId, AccountNo, ApiKeyId, EntryId, SenderId, SessionId, UserId};
+use carillon_domain::event::EventKind;
+use carillon_domain::id::{AccountId, AccountNo, ApiKeyId, EntryId, EventId, MediaId, SenderId, SessionId, UserId};
+use carillon_domain::media::MediaKind;
 use carillon_domain::money::Money;
 use carillon_domain::permission::{Role, Scopes};
 use carillon_domain::phone::Country;
 use carillon_domain::sender::policy::{CountryRule, SenderSet, Standing};
 use carillon_store::account::{self, Account, NewAccount, NewOwner, StartingCredit};
 use carillon_store::api_key::{self, ApiKey};
+use carillon_store::event::NewEvent;
 use carillon_store::ledger::{self, Balance, Entry, EntryError, EntryKind};
+use carillon_store::media::{self, Media};
 use carillon_store::rate::{self, Rate};
 use carillon_store::sender::{self, Sender};
 use carillon_store::session::{self, Rotation, Session};
@@ -381,14 +385,26 @@ async fn senders_and_the_rules_of_countries() {
         assert!(matches!(twice, StoreError::Taken(_)), "{twice}");
         assert_eq!(sender::approved(&db, a).await.unwrap(), SenderSet::default());
 
-        let done = sender::decide(&db, a, shop.id, sender::Status::Approved, None, None, 2_000).await.unwrap();
+        let event = |at| NewEvent {
+            id: EventId::new(at, at as u64, a),
+            kind: EventKind::SenderApproved,
+            subject: None,
+            detail: None,
+            at,
+        };
+        let decision = |at, status| sender::Decision { status, reason: None, countries: None, event: event(at) };
+        let yes = sender::Status::Approved;
+        let done = sender::decide(&db, a, shop.id, &decision(2_000, yes)).await.unwrap();
         assert_eq!((done.status, done.countries.len(), done.decided_at), (sender::Status::Approved, 0, Some(2_000)));
-        for id in [laden.id, kiosk.id] {
-            let list = countries(&["DE"]);
-            sender::decide(&db, a, id, sender::Status::Approved, None, Some(&list), 2_000).await.unwrap();
+        let list = countries(&["DE"]);
+        for (at, id) in [(2_001, laden.id), (2_002, kiosk.id)] {
+            let narrow = sender::Decision { countries: Some(&list), ..decision(at, yes) };
+            sender::decide(&db, a, id, &narrow).await.unwrap();
         }
-        let foreign = sender::decide(&db, b, shop.id, sender::Status::Approved, None, None, 1).await.unwrap_err();
+        let foreign = sender::decide(&db, b, shop.id, &decision(1, yes)).await.unwrap_err();
         assert!(matches!(foreign, StoreError::NotFound));
+        let told = carillon_store::event::waiting(&db, a, 10).await.unwrap();
+        assert_eq!(told.iter().map(|e| e.at).collect::<Vec<_>>(), [2_000, 2_001, 2_002], "one for each decision");
 
         let defaults = async || {
             let all = sender::list(&db, a, None, 10).await.unwrap();
@@ -398,7 +414,8 @@ async fn senders_and_the_rules_of_countries() {
             sender::set_default(&db, a, id, true).await.unwrap();
         }
         assert_eq!(defaults().await, ["Kiosk", "Shop"]);
-        let out = sender::decide(&db, a, kiosk.id, sender::Status::Rejected, Some("no"), None, 3_000).await.unwrap();
+        let no = sender::Decision { reason: Some("no"), ..decision(3_000, sender::Status::Rejected) };
+        let out = sender::decide(&db, a, kiosk.id, &no).await.unwrap();
         assert_eq!((out.default, out.reason.as_deref()), (false, Some("no")));
         assert_eq!(sender::approved(&db, a).await.unwrap().find("Laden").unwrap().countries, countries(&["DE"]));
         let seen = async |status, after| {
@@ -424,6 +441,47 @@ async fn senders_and_the_rules_of_countries() {
         assert_eq!((us.rule.clone(), us.note.as_str(), now.len()), (changed.rule, "x", seeded.len()));
         sender::delete_rule(&db, us.rule.country).await.unwrap();
         assert!(matches!(sender::delete_rule(&db, us.rule.country).await.unwrap_err(), StoreError::NotFound));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn media_and_the_octets_they_share() {
+    on_both(async |db| {
+        let (a, b) = (opened(&db, 0).await.no, opened(&db, 0).await.no);
+        let new = |account, counter: u64, octet: u8, expires_at| Media {
+            id: MediaId::new(1_000, counter, account),
+            token: format!("token{counter}"),
+            kind: MediaKind::Png,
+            size: 40,
+            digest: [octet; 32],
+            created_at: 1_000,
+            expires_at,
+            deleted_at: None,
+        };
+        let (one, same, theirs) = (new(a, 1, 7, 5_000), new(a, 2, 7, 6_000), new(b, 3, 7, 7_000));
+        assert!(media::create(&db, a, &one, 80).await.unwrap());
+        assert!(media::create(&db, a, &same, 80).await.unwrap());
+        assert!(!media::create(&db, a, &new(a, 4, 8, 5_000), 119).await.unwrap(), "it would be more than it may have");
+        assert!(media::create(&db, b, &theirs, 80).await.unwrap());
+        let found = media::by_token(&db, "token3").await.unwrap();
+        assert_eq!((found.id, found.kind, found.size, found.digest), (theirs.id, MediaKind::Png, 40, [7; 32]));
+        assert!(matches!(media::by_id(&db, b, one.id).await.unwrap_err(), StoreError::NotFound));
+        let listed =
+            async |now| media::list(&db, a, None, now, 10).await.unwrap().iter().map(|m| m.id).collect::<Vec<_>>();
+        assert_eq!((listed(4_999).await, listed(5_000).await), (vec![same.id, one.id], vec![same.id]));
+        let expired = media::expired(&db, 6_000, 10).await.unwrap();
+        assert_eq!(expired.iter().map(|m| m.id).collect::<Vec<_>>(), [one.id, same.id]);
+
+        assert_eq!(media::delete(&db, a, one.id, 8_000).await.unwrap(), None, "others need the octets");
+        assert!(matches!(media::delete(&db, a, one.id, 8_000).await.unwrap_err(), StoreError::NotFound));
+        assert!(matches!(media::delete(&db, b, same.id, 8_000).await.unwrap_err(), StoreError::NotFound));
+        assert_eq!(media::delete(&db, a, same.id, 8_000).await.unwrap(), None);
+        assert_eq!(media::delete(&db, b, theirs.id, 9_000).await.unwrap(), Some([7; 32]));
+        assert!(media::create(&db, a, &new(a, 4, 8, 5_000), 40).await.unwrap(), "what is gone does not count");
+        assert_eq!(media::forget(&db, 9_000, 10).await.unwrap(), 2);
+        assert!(matches!(media::by_token(&db, "token1").await.unwrap_err(), StoreError::NotFound));
+        assert_eq!(media::by_token(&db, "token3").await.unwrap().deleted_at, Some(9_000));
     })
     .await;
 }

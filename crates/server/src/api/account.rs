@@ -1,7 +1,7 @@
 //! The caller's own account and its settings.
 
 use axum::extract::State;
-use carillon_domain::account::{OtpSuccess, Settings, Status, Tier};
+use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender;
@@ -83,6 +83,9 @@ pub struct SettingsView {
     /// Limits the operator gave it in the place of its tier's.
     #[schema(value_type = Object, example = json!({"requests_per_s": 500}))]
     limits: (),
+    /// Of files that no carrier takes: `link` puts links into the text, `refuse` refuses the message.
+    #[schema(example = "link")]
+    mms_fallback: String,
 }
 
 /// What to change; what is left out stays.
@@ -115,6 +118,8 @@ pub struct SettingsChange {
     /// As a whole: what is not named goes back to the server's rule.
     #[schema(value_type = Option<Object>, example = json!({"countries": ["DE", "FR"], "number_per_day": 5}))]
     verification: Option<OwnRules>,
+    #[schema(value_type = Option<String>, example = "link")]
+    mms_fallback: Option<MmsFallback>,
 }
 
 /// Tells null from not given.
@@ -166,6 +171,7 @@ impl SettingsChange {
             validity_s: self.validity_s.unwrap_or(old.validity_s),
             verification: self.verification.unwrap_or_else(|| old.verification.clone()),
             limits: old.limits,
+            mms_fallback: self.mms_fallback.unwrap_or(old.mms_fallback),
         })
     }
 }

@@ -69,6 +69,8 @@ pub struct NewBatchBody {
     /// Labels of the batch and each of its messages.
     tags: Option<Vec<String>>,
     callback_url: Option<String>,
+    /// As of a message: the same files for all.
+    media: Option<Vec<String>>,
 }
 
 /// A batch.
@@ -274,8 +276,9 @@ async fn prepare_batch(
     headers: &HeaderMap,
     bytes: &Bytes,
 ) -> Result<Prepared, Problem> {
-    let sending = Sending::read(bytes)?;
+    let mut sending = Sending::read(bytes)?;
     let caller = asker.named(app, sending.client_id()).await?;
+    sending.attach(app, &caller).await?;
     let key = idempotency::key(headers, "POST /v1/batches", bytes)?;
     let prices = app.pipeline.prices();
     let now = app.clock.now_ms();

@@ -89,6 +89,11 @@ codes! {
     SenderNoLetter = "sender_no_letter", 400, final, "A sender name without a letter", "Add a letter, or write a phone number with +.";
     SenderShortCodeLength = "sender_short_code_length", 400, final, "A short code has 3 to 8 digits", "Check it, or write a phone number with +.";
     SenderLongCode = "sender_long_code", 400, final, "The sender is no phone number", "Write + and 7 to 15 digits with the country code.";
+    // Files.
+    MediaGone = "media_gone", 410, final, "The file is gone", "It has expired or was deleted: upload it again.";
+    MediaUnavailable = "media_unavailable", 400, final, "Files uploaded here have no public address", "The operator sets `server.public_url`; addresses elsewhere with https:// work anyway.";
+    MediaFull = "media_full", 409, final, "The account's files take up as much as they may", "Delete files that are not needed, or wait until they expire.";
+    MmsUnavailable = "mms_unavailable", 400, final, "No carrier here takes files with a message", "Leave `media` out, or set the account's `mms_fallback` to `link`.";
     SenderNotApproved = "sender_not_approved", 400, final, "The sender is none of the account's approved ones", "Request it with POST /v1/senders, or name an approved one.";
     SenderNotAllowedInCountry = "sender_not_allowed_in_country", 400, final, "The sender cannot be used in the recipient's country", "Name one that is approved for that country, such as a number of it.";
     SenderExists = "sender_exists", 409, final, "The account has asked for this sender before", "Read it in the list of senders; delete it to ask anew.";

@@ -91,8 +91,9 @@ pub async fn create(
 }
 
 async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result<Estimate, Problem> {
-    let sending = Sending::read(bytes)?;
+    let mut sending = Sending::read(bytes)?;
     let caller = asker.named(app, sending.client_id()).await?;
+    sending.attach(app, &caller).await?;
     let prices = app.pipeline.prices();
     let rules = sending::rules(app, &caller, &prices, app.clock.now_ms());
     let mut mistakes = Vec::new();

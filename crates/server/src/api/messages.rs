@@ -68,6 +68,9 @@ pub struct NewMessageBody {
     tags: Option<Vec<String>>,
     /// Where its events are to go: http or https, at most 512 bytes.
     callback_url: Option<String>,
+    /// Files that go with it, at most 10: ids of uploaded ones, or addresses with https://. Where no carrier takes files, the text gets a link
+    /// to each (the account's setting `mms_fallback`), which counts in parts and price.
+    media: Option<Vec<String>>,
 }
 
 /// A message just accepted.
@@ -179,8 +182,9 @@ pub async fn create(
     headers: HeaderMap,
     Raw(bytes): Raw<false>,
 ) -> Result<Response, Problem> {
-    let sending = Sending::read(&bytes)?;
+    let mut sending = Sending::read(&bytes)?;
     let caller = asker.named(&app, sending.client_id()).await?;
+    sending.attach(&app, &caller).await?;
     let key = idempotency::key(&headers, "POST /v1/messages", &bytes)?;
     let prices = app.pipeline.prices();
     let message = one(&sending, &sending::rules(&app, &caller, &prices, app.clock.now_ms()))?;

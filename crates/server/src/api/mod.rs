@@ -7,6 +7,7 @@ pub mod page;
 pub mod account;
 pub mod admin;
 pub mod api_keys;
+mod attach;
 pub mod auth;
 pub mod batches;
 mod callbacks;
@@ -23,6 +24,7 @@ pub mod ledger;
 mod listen;
 mod loading;
 pub mod me;
+pub mod media;
 pub mod messages;
 pub mod number_ranges;
 pub mod ops;
@@ -91,6 +93,9 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(batches::messages))
         .routes(routes!(batches::cancel))
         .routes(routes!(estimates::create))
+        // Media
+        .routes(routes!(media::upload, media::list))
+        .routes(routes!(media::read, media::delete))
         // Senders
         .routes(routes!(senders::create, senders::list))
         .routes(routes!(senders::read, senders::change, senders::delete))
@@ -150,6 +155,7 @@ pub fn router(app: App) -> Router {
         // Carriers call it, each at an address of its own; nobody else has a use for it.
         .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
+        .route("/m/{token}", get(media::open))
         .route("/docs", get(docs::page))
         .route("/docs/docs.js", get(docs::script))
         .route("/docs/problems", get(docs::problems))

@@ -2,11 +2,12 @@
 
 use axum::extract::{RawPathParams, State};
 use axum::http::StatusCode;
+use carillon_domain::event::EventKind;
 use carillon_domain::id::{AccountNo, SenderId, TypeId};
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender as SenderText;
 use carillon_domain::sender::policy::{CountryRule, Standing};
-use carillon_store::sender::{self, RuleRow, Status};
+use carillon_store::sender::{self, Decision, RuleRow, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -128,8 +129,11 @@ async fn decide(
     reason: Option<&str>,
     countries: Option<&[Country]>,
 ) -> Result<Json<SenderView>, Problem> {
-    let now = app.clock.now_ms();
-    let decided = sender::decide(&app.db, id.account(), id, status, reason, countries, now).await?;
+    let kind = if status == Status::Approved { EventKind::SenderApproved } else { EventKind::SenderRejected };
+    let event = app.event(id.account(), kind, Some(id.0), reason.map(|reason| serde_json::json!({ "reason": reason })));
+    let decision = Decision { status, reason, countries, event };
+    let decided = sender::decide(&app.db, id.account(), id, &decision).await?;
+    app.notify.wake();
     app.access.forget_account(id.account());
     tracing::info!(sender = %id, actor = %caller.actor, "{} decided on sender {id}: {}", caller.actor, status.as_str());
     Ok(Json(SenderView::of(decided)))

@@ -22,7 +22,7 @@ use super::recipients::Recipient;
 use crate::access::Caller;
 use crate::app::App;
 use crate::pipeline::SubmitError;
-use crate::pipeline::prepare::{self, Content, Draft, Mistake, Rules};
+use crate::pipeline::prepare::{self, Attached, Content, Draft, Mistake, Rules};
 
 /// Text of the body, copied only where an escape forces it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -137,6 +137,11 @@ pub struct Sending<'a> {
     #[serde(borrow)]
     callback_url: Option<Text<'a>>,
     pub(super) partial: Option<bool>,
+    #[serde(borrow)]
+    pub(super) media: Option<Vec<Text<'a>>>,
+    /// What `media` names, once found (`attach`).
+    #[serde(skip)]
+    pub(super) attached: Vec<Attached>,
 }
 
 impl<'a> Sending<'a> {
@@ -180,6 +185,7 @@ impl<'a> Sending<'a> {
             client_ref: of(&self.client_ref),
             tags: self.tags.iter().flatten().map(Text::as_str).collect(),
             callback_url: of(&self.callback_url),
+            media: self.media.is_some().then_some(&self.attached[..]),
             bulk,
         }
     }
@@ -189,6 +195,7 @@ impl<'a> Sending<'a> {
         let rules = [
             (!bulk && self.partial.is_some(), "partial", "only batches can be taken in part: POST /v1/batches"),
             (bulk && self.is_otp(), "otp", "one-time codes go one by one: POST /v1/messages"),
+            (self.media.is_some() && self.attached.is_empty(), "media", "this endpoint takes no files"),
         ];
         rules
             .into_iter()

@@ -25,6 +25,7 @@ pub struct Config {
     pub otp: Otp,
     pub senders: Senders,
     pub verification: carillon_domain::verification::Rules,
+    pub media: Media,
     pub auth: Auth,
     pub limits: Limits,
     pub pipeline: Pipeline,
@@ -74,6 +75,8 @@ sections! {
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, private_carriers: bool, }
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
+    /// Files that messages carry.
+    Media { file_max: usize, account_max: u64, retention_days: u16, }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -164,6 +167,7 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
             "`prices.currency` is three capital letters",
         ),
+        (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
         ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
         (
             alphabet.len() >= 8

@@ -5,6 +5,7 @@ use std::time::Duration;
 use carillon_store::{Db, StoreError, smpp_delivery, sweep, verification};
 
 use crate::app::App;
+use crate::media;
 use crate::pipeline::Pipeline;
 
 const EVERY: Duration = Duration::from_secs(600);
@@ -22,6 +23,9 @@ pub(super) async fn run(app: App) {
     while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         if let Err(error) = once(&app).await {
             tracing::warn!(%error, "a sweep failed and is tried again later: {error}");
+        }
+        if let Err(error) = media::sweep(&app).await {
+            tracing::warn!(%error, "a sweep of media failed and is tried again later: {error}");
         }
     }
 }

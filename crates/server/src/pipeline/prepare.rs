@@ -3,6 +3,7 @@
 //! Pure: the instant and the randomness are handed in. `content` checks what all recipients share, once; `recipient` and
 //! `Content::message` are what a batch does for each of its numbers.
 
+mod attached;
 mod origin;
 mod personal;
 mod references;
@@ -26,6 +27,7 @@ use serde::de::IntoDeserializer;
 
 use crate::config;
 
+pub use attached::Attached;
 pub use origin::Origin;
 pub use personal::Own;
 pub use references::References;
@@ -83,6 +85,8 @@ pub struct Draft<'a> {
     pub tags: Vec<&'a str>,
     /// Where its events go.
     pub callback_url: Option<&'a str>,
+    /// Files that go with it; `None` without.
+    pub media: Option<&'a [Attached]>,
     /// Whether it is one of many (the lane).
     pub bulk: bool,
 }
@@ -251,9 +255,11 @@ pub fn content(
     };
     let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
     let validity_ms = judge.take(validity(draft, rules));
+    let expires_at = validity_ms.map(|ms| due_at.unwrap_or(rules.now).saturating_add(ms));
+    judge.take(attached::check(draft, rules, expires_at));
     let extra = extra(draft, &mut judge);
-    let (Some(origin), Some(body), Some(plan), Some(options), Some(validity_ms), true) =
-        (origin, body, plan, options, validity_ms, judge.0.is_empty())
+    let (Some(origin), Some(body), Some(plan), Some(options), Some(expires_at), true) =
+        (origin, body, plan, options, expires_at, judge.0.is_empty())
     else {
         return Err(judge.0);
     };
@@ -283,7 +289,7 @@ pub fn content(
         options,
         otp_code: otp_code.map(Arc::from),
         due_at,
-        expires_at: due_at.unwrap_or(rules.now).saturating_add(validity_ms),
+        expires_at,
         extra,
     })
 }
@@ -296,6 +302,8 @@ fn combinations(draft: &Draft<'_>, judge: &mut Judge) {
         (draft.otp && draft.validity_s.is_some(), "validity_s", "a one-time code has the server's deadline"),
         (!draft.otp && draft.otp_code.is_some(), "otp_code", "only with `\"otp\": true`"),
         (draft.data.is_some() && draft.text.is_some(), "data", "send `text` or `data`, not both"),
+        (draft.otp && draft.media.is_some(), "media", "a one-time code is text alone"),
+        (draft.data.is_some() && draft.media.is_some(), "media", "send `media` or `data`, not both"),
         (draft.data.is_some() && draft.language.is_some(), "language", "octets have no language"),
     ];
     for (wrong, field, detail) in rules {
@@ -339,6 +347,9 @@ fn otp_code(given: Option<&str>, otp: &config::Otp, below: &mut dyn FnMut(u32) -
 
 /// The text with the code in it; or the octets as base64.
 fn body<'a>(draft: &Draft<'a>, code: Option<&str>) -> Result<Cow<'a, str>, Mistake> {
+    if let (Some(files), None, false) = (draft.media, draft.data, draft.text == Some("")) {
+        return Ok(attached::with_links(draft.text, files));
+    }
     let text = match (draft.text, draft.data, draft.otp) {
         (None, Some(data), _) => return Ok(Cow::Borrowed(data)),
         (Some(text), _, _) => text,

@@ -49,6 +49,7 @@ const HELLO: Draft<'static> = Draft {
     client_ref: None,
     tags: Vec::new(),
     callback_url: None,
+    media: None,
     bulk: false,
 };
 

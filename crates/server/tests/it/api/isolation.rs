@@ -63,6 +63,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("verifications") => foreign("vrf_"),
             Some("webhook-endpoints") => foreign("whe_"),
             Some("callback-deliveries") => foreign("evt_"),
+            Some("media") => foreign("med_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };

@@ -9,6 +9,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod me;
+mod media;
 pub mod messages;
 mod openapi;
 mod rates;

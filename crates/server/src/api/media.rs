@@ -1,0 +1,190 @@
+//! Media: pictures, videos and cards, uploaded for messages; and the public links that recipients open.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use carillon_domain::id::{MediaId, TypeId};
+use carillon_domain::media::MediaKind;
+use carillon_store::media::{self as rows, Media};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{Code, Problem};
+use super::extract::{AccountRead, Can, Id, Json, MediaManage, Query};
+use super::ledger::ListQuery;
+use super::page::{Paged, Window};
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::config::Config;
+use crate::media::{self, MediaError};
+
+/// A browser keeps what it fetched for so long, seconds.
+const CACHE_S: i64 = 3_600;
+
+/// A file.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Media)]
+pub struct MediaView {
+    /// For `media` of a message.
+    #[schema(value_type = String, example = "med_01h455vb4pex5vsknk084sn02q")]
+    id: MediaId,
+    /// What it is, by its content.
+    #[schema(example = "image/jpeg")]
+    content_type: &'static str,
+    /// Octets.
+    #[schema(example = 48213)]
+    size: i64,
+    /// Where whoever knows it can open it; null on a server without a public address.
+    url: Option<String>,
+    /// RFC 3339.
+    created_at: String,
+    /// When it goes, RFC 3339.
+    expires_at: String,
+}
+
+impl MediaView {
+    fn of(m: Media, config: &Config) -> MediaView {
+        MediaView {
+            url: link(config, &m.token),
+            id: m.id,
+            content_type: m.kind.content_type(),
+            size: m.size,
+            created_at: rfc3339(m.created_at),
+            expires_at: rfc3339(m.expires_at),
+        }
+    }
+}
+
+/// The public link of a token, if the server has a public address.
+pub(super) fn link(config: &Config, token: &str) -> Option<String> {
+    let base = config.server.public_url.trim_end_matches('/');
+    (!base.is_empty()).then(|| format!("{base}/m/{token}"))
+}
+
+impl From<MediaError> for Problem {
+    fn from(e: MediaError) -> Problem {
+        match e {
+            MediaError::Full => Code::MediaFull.into(),
+            MediaError::Store(e) => e.into(),
+            MediaError::Disk(error) => {
+                tracing::error!(%error, "the folder of media cannot be used: {error}");
+                Code::StoreUnavailable.into()
+            }
+        }
+    }
+}
+
+/// The octets of an upload, at most as many as the settings allow.
+#[derive(Debug)]
+pub struct Upload(Bytes);
+
+impl FromRequest<App> for Upload {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let max = app.config.media.file_max;
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        if kind.starts_with("multipart/") || kind.starts_with("application/x-www-form-urlencoded") {
+            return Err(Code::UnsupportedMediaType.with("send the octets of the file as the body, not a form"));
+        }
+        match axum::body::to_bytes(request.into_body(), max).await {
+            Ok(octets) => Ok(Upload(octets)),
+            Err(e) if super::sending::too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
+            Err(_) => Err(Code::MalformedJson.with("the body ended before it was complete")),
+        }
+    }
+}
+
+/// Upload a file for messages.
+///
+/// The body is the file itself: JPEG, PNG, GIF, WebP, MP4, 3GP, vCard or PDF. What it is, is told by its content.
+#[utoipa::path(post, path = "/v1/media", tag = "Media", operation_id = "uploadMedia",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The octets of the file."),
+    responses((status = 201, body = MediaView), (status = 413, body = super::error::ProblemBody), (status = 415, body = super::error::ProblemBody)))]
+pub async fn upload(
+    State(app): State<App>,
+    caller: Can<MediaManage>,
+    Upload(octets): Upload,
+) -> Result<(StatusCode, Json<MediaView>), Problem> {
+    let kind = MediaKind::of(&octets)
+        .ok_or_else(|| Code::UnsupportedMediaType.with("a JPEG, PNG, GIF, WebP, MP4, 3GP, vCard or PDF file"))?;
+    // Whoever hangs up must not leave a row without its file.
+    let (work, account) = (app.clone(), caller.account);
+    let kept = tokio::spawn(async move { media::keep(&work, account, kind, octets).await });
+    let kept = kept.await.map_err(|_| Code::Internal)??;
+    Ok((StatusCode::CREATED, Json(MediaView::of(kept, &app.config))))
+}
+
+/// List the account's files, newest first; those gone are left out.
+#[utoipa::path(get, path = "/v1/media", tag = "Media", operation_id = "listMedia", params(ListQuery),
+    responses((status = 200, body = Paged<MediaView>)))]
+pub async fn list(
+    State(app): State<App>,
+    caller: Can<AccountRead>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Paged<MediaView>>, Problem> {
+    let window = Window::open(&app, caller.account, "media", "", query.limit, query.cursor.as_deref())?;
+    let (after, now) = (window.after.map(MediaId::from_uuid), app.clock.now_ms());
+    let found = rows::list(&app.db, caller.account, after, now, window.fetch()).await?;
+    Ok(Json(window.page(found, |m| m.id.0, |m| MediaView::of(m, &app.config))))
+}
+
+/// Read what a file is. 410 once it has expired or was deleted.
+#[utoipa::path(get, path = "/v1/media/{id}", tag = "Media", operation_id = "getMedia", params(("id" = String, Path)),
+    responses((status = 200, body = MediaView), (status = 410, body = super::error::ProblemBody)))]
+pub async fn read(
+    State(app): State<App>,
+    caller: Can<AccountRead>,
+    Id(id): Id<MediaId>,
+) -> Result<Json<MediaView>, Problem> {
+    let found = rows::by_id(&app.db, caller.account, id).await?;
+    if !found.lives(app.clock.now_ms()) {
+        return Err(Code::MediaGone.into());
+    }
+    Ok(Json(MediaView::of(found, &app.config)))
+}
+
+/// Delete a file. Links to it say that it is gone.
+#[utoipa::path(delete, path = "/v1/media/{id}", tag = "Media", operation_id = "deleteMedia", params(("id" = String, Path)),
+    responses((status = 204)))]
+pub async fn delete(
+    State(app): State<App>,
+    caller: Can<MediaManage>,
+    Id(id): Id<MediaId>,
+) -> Result<StatusCode, Problem> {
+    media::remove(&app.db, &app.media, caller.account, id, app.clock.now_ms()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a recipient opens: the file, shown without anything in it being run.
+pub async fn open(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
+    let found = rows::by_token(&app.db, &token).await?;
+    let now = app.clock.now_ms();
+    if !found.lives(now) {
+        return Err(Code::MediaGone.into());
+    }
+    let octets = app.media.read(&found.digest).await.map_err(MediaError::from)?.ok_or(Code::MediaGone)?;
+    let shown = if found.kind.shown_inline() { "inline" } else { "attachment" };
+    let cache = CACHE_S.min((found.expires_at - now) / 1_000);
+    let mut response = (StatusCode::OK, Body::from(octets)).into_response();
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_TYPE, found.kind.content_type()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::HeaderName::from_static("x-robots-tag"), "noindex"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let made = [
+        (header::CONTENT_DISPOSITION, format!("{shown}; filename=\"file.{}\"", found.kind.extension())),
+        (header::CACHE_CONTROL, format!("private, max-age={cache}")),
+    ];
+    for (name, value) in made {
+        headers.insert(name, HeaderValue::from_str(&value).expect("made of ASCII above"));
+    }
+    Ok(response)
+}

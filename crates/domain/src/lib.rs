@@ -14,4 +14,5 @@ pub mod retry;
 pub mod route;
 pub mod sender;
 pub mod smpp;
+pub mod suppression;
 pub mod template;

@@ -161,6 +161,7 @@ async fn start_engine(
     let prices = load_prices(config, db).await?;
     let (pipeline, running) =
         Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers, connections).await?;
+    pipeline.suppressed().load(db).await?;
     // Before anything is settled.
     let notify = Notifier::open(db, pipeline.clone()).await?;
     let key = secrets.phone_key;

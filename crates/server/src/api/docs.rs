@@ -20,6 +20,7 @@ use super::error::{Code, ProblemBody};
     tags(
         (name = "Messages", description = "Send texts and read what became of them."),
         (name = "Senders", description = "What messages are from."),
+        (name = "Suppressions", description = "Numbers that must not be written to."),
         (name = "Account", description = "The account, its balance and its settings."),
         (name = "Access", description = "Signing in, sessions and API keys."),
         (name = "SMPP", description = "What your programs bind with by SMPP (docs/SMPP.md)."),

@@ -24,6 +24,8 @@ pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
+pub mod suppression_lists;
+pub mod suppressions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +85,15 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sender_review::reject))
         .routes(routes!(sender_review::rules))
         .routes(routes!(sender_review::set_rule, sender_review::delete_rule))
+        // Who must not be written to
+        .routes(routes!(suppressions::create, suppressions::list))
+        .routes(routes!(suppressions::read, suppressions::end))
+        .routes(routes!(suppression_lists::import))
+        .routes(routes!(suppression_lists::export))
+        .routes(routes!(suppressions::platform_create, suppressions::platform_list))
+        .routes(routes!(suppressions::platform_read, suppressions::platform_end))
+        .routes(routes!(suppression_lists::platform_import))
+        .routes(routes!(suppression_lists::platform_export))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -15,6 +15,7 @@ mod pulse;
 pub mod queue;
 #[cfg(test)]
 mod sim;
+mod suppressed;
 mod writer;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use carillon_domain::retry::RetryPolicy;
 use carillon_store::event::Watched;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
-use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Verdict};
+use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SpanKey, Step, Verdict};
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -47,6 +48,7 @@ use writer::{IntakeEntry, SettleEntry, Writer};
 
 pub use carrier::Late;
 pub use memory::OtpAnswer;
+pub use suppressed::Suppressed;
 
 /// Why a request was not decided.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -57,6 +59,9 @@ pub enum SubmitError {
     /// The database cannot take it now; nothing was stored.
     #[error("the database cannot take it now: {0}")]
     Unavailable(String),
+    /// The number is on the suppression list; nothing was stored.
+    #[error("the number is on the suppression list")]
+    Suppressed,
     /// This request alone made its commit fail; it was refused and nothing was stored.
     #[error("the request could not be stored")]
     Poisoned,
@@ -148,6 +153,7 @@ struct Shared {
     /// SMPP credentials for which receipts were written since somebody asked.
     owed: Mutex<FxHashSet<(AccountNo, u16)>>,
     owed_more: Notify,
+    suppressed: Suppressed,
     stop: CancellationToken,
     /// Nobody hands the writer anything any more.
     drained: AtomicBool,
@@ -228,6 +234,7 @@ impl Pipeline {
             prices: RwLock::new(Arc::new(prices)),
             owed: Mutex::default(),
             owed_more: Notify::new(),
+            suppressed: Suppressed::default(),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -279,7 +286,18 @@ impl Pipeline {
         if self.0.stop.is_cancelled() {
             return Err(SubmitError::Unavailable("the server is stopping".into()));
         }
+        // Of a batch, whoever made it has left them out (`suppressed`), with their places.
+        if let (Step::Message, [message]) = (&entry.request.step, &*entry.request.messages)
+            && self.suppressed().holds_new(entry.request.account, message)
+        {
+            return Err(SubmitError::Suppressed);
+        }
         self.0.inbox.push_intake(entry, self.0.config.intake_waiting_max)
+    }
+
+    /// Who must not be written to.
+    pub fn suppressed(&self) -> &Suppressed {
+        &self.0.suppressed
     }
 
     /// Prices in force.

@@ -58,6 +58,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("messages") => foreign("msg_"),
             Some("batches") => foreign("bat_"),
             Some("senders") => foreign("snd_"),
+            Some("suppressions") => foreign("sup_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };

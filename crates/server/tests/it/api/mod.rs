@@ -11,3 +11,4 @@ mod openapi;
 mod requests;
 mod seed1;
 mod senders;
+mod suppressions;

@@ -127,6 +127,7 @@ impl List<'_> {
         let mut refuse =
             |field, code, detail: String, suggestion| wrong.push(Wrong { field, code, detail, suggestion });
         let phone = prepare::recipient(&entry.phone, self.settings)
+            .map(|parsed| parsed.phone)
             .map_err(|e| refuse("phone", e.reason.code(), e.reason.to_string(), e.suggestion))
             .ok();
         let reason = Reason::from_name(entry.reason.as_deref().unwrap_or("opt_out"));
@@ -226,7 +227,7 @@ async fn page_of(
     let tag = |text: &String| {
         let phone = prepare::recipient(text, &lenient);
         phone
-            .map(|p| p.tag(&app.secrets.phone_key))
+            .map(|p| p.phone.tag(&app.secrets.phone_key))
             .map_err(|_| refuse("?phone", "a phone number, its + written as %2B"))
     };
     let reason = |text: &String| Reason::from_name(text).ok_or_else(|| refuse("?reason", "a reason, such as opt_out"));

@@ -275,7 +275,6 @@ pub fn content(
         .with(Flags::EVENTS, draft.callback_url.is_some())
         .with(Flags::BINARY, draft.data.is_some())
         .with(Flags::HEADER, draft.own_part.is_some())
-        .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0);
         .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0)
         .with(Flags::PROMOTIONAL, category == Category::Promotional)
         .with(Flags::ANSWER, draft.answer);

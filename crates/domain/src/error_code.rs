@@ -31,6 +31,7 @@ pub enum ErrorCode {
     BlockedByCarrier = 201,
     BlockedByRecipient = 202,
     ContentFiltered = 203,
+    Suppressed = 204,
     SenderRejected = 301,
     MessageInvalid = 302,
     MessageTooLong = 303,

@@ -193,6 +193,16 @@ ids! {
     RouteId = "rte";
     /// What a customer binds with by SMPP.
     SmppCredentialId = "smp";
+    /// An entry of the suppression list.
+    SuppressionId = "sup";
+    /// A number that phones can write to.
+    InboundNumberId = "inn";
+    /// A message from a phone.
+    InboundId = "inb";
+    /// What one own number and one who writes to it have said.
+    ConversationId = "cnv";
+    /// What answers a keyword.
+    KeywordRuleId = "kwr";
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod retry;
 pub mod route;
 pub mod sender;
 pub mod smpp;
+pub mod suppression;
 pub mod template;
 pub mod verification;
 pub mod webhook;

@@ -130,10 +130,27 @@ impl Flags {
     /// Its octets (`BINARY`) begin with a user data header of the sender's own; what follows is in the message's encoding. Bits 14 to 30
     /// are `smpp::SmppOrigin`'s.
     pub const HEADER: Flags = Flags(1 << 12);
+    /// It is advertising: its category, where only the flags go with it.
+    pub const PROMOTIONAL: Flags = Flags(2048);
+    /// It answers a word such as STOP or HELP: an opt-out does not hold it back.
+    pub const ANSWER: Flags = Flags(1024);
+    /// Its sender is a number of the account's that phones can write to. An index of the database names this number.
+    pub const TWO_WAY: Flags = Flags(8192);
 
     /// Whether all bits of `other` are set.
     pub fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// What it is for, as the flags tell it.
+    pub fn category(self) -> Category {
+        if self.has(Flags::OTP) {
+            Category::Otp
+        } else if self.has(Flags::PROMOTIONAL) {
+            Category::Promotional
+        } else {
+            Category::Transactional
+        }
     }
 
     /// With those of `other` if `yes`.

@@ -95,6 +95,7 @@ impl App {
         let vault = Vault::open_or_make(&db, &config.data.folder, &config.vault.master_key).await?;
         let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
+        pipeline.suppressed().load(&db).await?;
         // Before anything is settled.
         let notify = Notifier::open(&db, pipeline.clone(), &config.webhooks).await?;
         let key = secrets.phone_key;

@@ -26,6 +26,7 @@ pub mod sender;
 pub mod session;
 pub mod smpp_credential;
 pub mod smpp_delivery;
+pub mod suppression;
 pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;

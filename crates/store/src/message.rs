@@ -7,7 +7,7 @@ use carillon_domain::message::{Category, Flags, Lane, State};
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
-use crate::hot::{open_phone, open_text};
+use crate::hot::{IdempotencyKey, open_phone, open_text};
 use crate::{Db, StoreError};
 
 /// A message, whole.
@@ -231,6 +231,22 @@ pub async fn by_ids(db: &Db, account: AccountNo, ids: &[MessageId]) -> Result<Ve
         query.build_query_as().fetch_all(c).await
     })?;
     rows.into_iter().map(Message::try_from).collect()
+}
+
+/// The resource that the same request with this key made, today or yesterday; for a repetition that would not be accepted any more.
+pub async fn by_key(db: &Db, account: AccountNo, key: IdempotencyKey, now: i64) -> Result<Option<Uuid>, StoreError> {
+    let row: Option<(Uuid,)> = read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT resource FROM idempotency WHERE day IN ($1, $1 - 1) AND account_no = $2 AND key_hash = $3 AND fingerprint = $4",
+        )
+        .bind((now / 86_400_000) as i32)
+        .bind(account.as_i64())
+        .bind(key.key.to_vec())
+        .bind(key.fingerprint.to_vec())
+        .fetch_optional(c)
+        .await
+    })?;
+    Ok(row.map(|(resource,)| resource))
 }
 
 /// Unusual events of a message, in order of time.

@@ -95,6 +95,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::ContentFiltered, "content_filtered", Retried::No, "Content filtered",
         "A filter of the carrier took the text for spam or for something its rules forbid.",
         "Change the text (links, shorteners, capitals, missing registered template) before you send again."),
+    entry(ErrorCode::Suppressed, "suppressed", Retried::No, "On the suppression list",
+        "The number was put on the suppression list after the message was accepted: its owner opted out, or it must not be written to. Nothing was charged.",
+        "Do not write to it. `GET /v1/suppressions?phone=` says why and since when."),
     entry(ErrorCode::SenderRejected, "sender_rejected", Retried::OtherConnection, "Sender not accepted",
         "The carrier does not accept this sender for this destination.",
         "Use another sender, or have this one registered for the country."),
@@ -267,6 +270,7 @@ pub(super) const fn provoked_by(code: ErrorCode) -> Option<Sandbox> {
         | ErrorCode::CarrierCredentials
         | ErrorCode::CarrierAccount
         | ErrorCode::NoRoute
+        | ErrorCode::Suppressed
         | ErrorCode::Canceled
         | ErrorCode::AccountSuspended
         | ErrorCode::Internal => None,

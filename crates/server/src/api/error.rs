@@ -45,6 +45,7 @@ macro_rules! codes {
 
 codes! {
     // The request as a whole.
+    MalformedCsv = "malformed_csv", 400, final, "The body is not CSV", "Send RFC 4180 in UTF-8, its first line naming the columns.";
     MalformedJson = "malformed_json", 400, final, "The body is not JSON", "Send one complete JSON value in UTF-8.";
     InvalidRequest = "invalid_request", 400, final, "Some fields are not acceptable", "Correct each field listed in `errors` and send again.";
     InvalidQuery = "invalid_query", 400, final, "The query string is not acceptable", "Correct or remove the parameters listed in `errors`.";
@@ -111,6 +112,7 @@ codes! {
     ClientMismatch = "client_mismatch", 403, final, "`client_id` names another account", "Leave `client_id` out, or use a credential of that account.";
     AccountSuspended = "account_suspended", 403, final, "The account is suspended", "It can read, not send; ask the operator.";
     AccountClosed = "account_closed", 403, final, "The account is closed", "Ask the operator.";
+    Suppressed = "suppressed", 403, final, "The number is on the suppression list", "Do not write to it; the list says why. An entry made by mistake can be ended: DELETE /v1/suppressions/{id}.";
     // Accounts and access.
     EmailTaken = "email_taken", 409, final, "The email address has a user already", "Sign in, or use another address.";
     IdTaken = "id_taken", 409, final, "The id is in use", "Choose another, or leave it out.";

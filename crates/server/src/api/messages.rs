@@ -23,7 +23,7 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::pipeline::prepare::{self, Mistake, Rules};
-use crate::pipeline::{CancelOutcome, OtpAnswer};
+use crate::pipeline::{CancelOutcome, OtpAnswer, SubmitError};
 
 /// A message to be sent; null is the same as leaving out.
 // For the documentation alone: `sending::Sending` reads it.
@@ -189,10 +189,18 @@ pub async fn create(
     let prices = app.pipeline.prices();
     let message = one(&sending, &sending::rules(&app, &caller, &prices, app.clock.now_ms()))?;
     let request = IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
-    let (verdict, otp) = if sending.is_otp() {
-        app.pipeline.submit_otp(request).await?
+    let submitted = if sending.is_otp() {
+        app.pipeline.submit_otp(request).await
     } else {
-        (app.pipeline.submit(request).await?, None)
+        app.pipeline.submit(request).await.map(|verdict| (verdict, None))
+    };
+    let (verdict, otp) = match (submitted, key) {
+        // The number may have come onto the list after the first request with this key.
+        (Err(SubmitError::Suppressed), Some(key)) => {
+            let first = message::by_key(&app.db, caller.account, key, app.clock.now_ms()).await?;
+            (Verdict::Replayed { resource: first.ok_or(SubmitError::Suppressed)? }, None)
+        }
+        (submitted, _) => submitted?,
     };
     match (verdict, otp) {
         (Verdict::Accepted { first, .. }, None) => {

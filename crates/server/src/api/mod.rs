@@ -39,6 +39,8 @@ pub mod throughput;
 pub mod verifications;
 pub mod webhook_deliveries;
 pub mod webhook_endpoints;
+pub mod suppression_lists;
+pub mod suppressions;
 
 pub use listen::serve;
 
@@ -134,6 +136,15 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(webhook_deliveries::replay))
         .routes(routes!(webhook_deliveries::list_callbacks))
         .routes(routes!(webhook_deliveries::retry_callback))
+        // Who must not be written to
+        .routes(routes!(suppressions::create, suppressions::list))
+        .routes(routes!(suppressions::read, suppressions::end))
+        .routes(routes!(suppression_lists::import))
+        .routes(routes!(suppression_lists::export))
+        .routes(routes!(suppressions::platform_create, suppressions::platform_list))
+        .routes(routes!(suppressions::platform_read, suppressions::platform_end))
+        .routes(routes!(suppression_lists::platform_import))
+        .routes(routes!(suppression_lists::platform_export))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

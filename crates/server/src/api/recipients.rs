@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Code;
-use super::sending::{ERRORS_MAX, Sending, Text, To};
+use super::sending::{self, ERRORS_MAX, Sending, Text, To};
 use crate::pipeline::prepare::{self, Content, Mistake, Own, Rules};
 
 /// Recipients of one request.
@@ -275,6 +275,9 @@ fn one(
     // One that cannot be made does not stand in the way of a later one to the same number.
     let message = content.message_of(rules, to, index as u32, own)?;
     seen.insert(to.phone.digits());
+    if rules.suppressed.holds_new(rules.account, &message) {
+        return Err(sending::suppressed(Some(index)));
+    }
     Ok(Some(message))
 }
 

@@ -178,6 +178,7 @@ impl<'a> Sending<'a> {
             express: self.express == Some(true),
             flash: self.flash == Some(true),
             category: of(&self.category),
+            answer: false,
             language: of(&self.language),
             transliterate: self.transliterate,
             validity_s: self.validity_s,
@@ -220,6 +221,7 @@ pub fn rules<'a>(
         prices,
         otp: &app.config.otp,
         phone_key: &app.secrets.phone_key,
+        suppressed: app.pipeline.suppressed(),
         references: &app.references,
         now,
     }
@@ -232,8 +234,17 @@ pub fn content(sending: &Sending<'_>, bulk: bool, rules: &Rules<'_>, found: &mut
     checked.map_err(|mistakes| found.extend(mistakes)).ok()
 }
 
+/// A recipient on the suppression list; with its place, in a list.
+pub fn suppressed(index: Option<usize>) -> Mistake {
+    let detail = "this number is on the suppression list: GET /v1/suppressions?phone= says why and since when";
+    Mistake { index, ..Mistake::new("to", Code::Suppressed.as_str(), detail) }
+}
+
 impl From<Vec<Mistake>> for Problem {
     fn from(mistakes: Vec<Mistake>) -> Problem {
+        // A request with nothing wrong but whom it writes to is well formed, and forbidden.
+        let forbidden = mistakes.iter().all(|m| m.code == Code::Suppressed.as_str());
+        let code = if forbidden { Code::Suppressed } else { Code::InvalidRequest };
         let errors = mistakes.into_iter().map(|m| FieldError {
             pointer: match (m.index, m.member) {
                 (Some(index), Some(member)) => format!("#/{}/{index}/{member}", m.field).into(),
@@ -244,7 +255,7 @@ impl From<Vec<Mistake>> for Problem {
             detail: m.detail,
             suggestion: m.suggestion,
         });
-        Problem { errors: errors.collect(), ..Code::InvalidRequest.into() }
+        Problem { errors: errors.collect(), ..code.into() }
     }
 }
 
@@ -256,6 +267,7 @@ impl From<SubmitError> for Problem {
                 tracing::error!(error = why, "the database cannot take messages");
                 Code::StoreUnavailable.into()
             }
+            SubmitError::Suppressed => vec![suppressed(None)].into(),
             SubmitError::Poisoned => Code::Internal.with("this request could not be stored; others are not affected"),
         }
     }

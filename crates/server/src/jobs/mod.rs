@@ -1,5 +1,6 @@
 //! What goes on beside requests and messages: the SQLite log is checkpointed, and what nobody waits for any more is swept away.
 
+mod follow;
 pub(crate) mod sweep;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 /// Starts all of it; it ends with the app's shutdown.
 pub fn start(app: &App) {
     tokio::spawn(sweep::run(app.clone()));
+    tokio::spawn(follow::run(app.clone()));
     let Db::Sqlite(file) = &app.db else { return };
     let mut checkpointer = match Checkpointer::open(file) {
         Ok(checkpointer) => checkpointer,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
 use carillon_domain::id::MessageId;
-use carillon_domain::message::State;
+use carillon_domain::message::{PartState, State};
 use carillon_domain::route::{ConnectionNo, Measured};
 use carillon_smpp::{ReplyTo, Session};
 use carillon_store::hot::{Attempted, Claim, Outcome, PartResult, Receipt, SettleItem};
@@ -221,6 +221,8 @@ impl Pipeline {
             let Some(mut job) = memory.pull(connection, otp_only, now) else { break };
             if job.deadline.is_some_and(|at| at <= now) {
                 ended.push((job, ErrorCode::OtpDeadline));
+            } else if self.suppresses(&job) {
+                ended.push((job, ErrorCode::Suppressed));
             } else if job.message.expires_at <= now_ms {
                 let code = if job.throttled > 0 { ErrorCode::CarrierCongested } else { ErrorCode::Expired };
                 ended.push((job, code));
@@ -312,11 +314,22 @@ impl Pipeline {
         self.settle(claims.into_iter().map(|c| SettleEntry { item: SettleItem::Unclaim(c), then: Then::Nothing }));
     }
 
+    /// Whether its number has come onto the list since it was accepted. Once a part of it is with a carrier, the rest follows.
+    fn suppresses(&self, job: &Job) -> bool {
+        let m = &job.message;
+        let begun = m.parts.as_slice().iter().any(|part| *part != PartState::Pending);
+        !begun && self.suppressed().holds(m.id.account(), m.phone_tag, m.sender.as_deref(), m.flags)
+    }
+
     /// Ends messages that wait no longer.
     pub(super) fn end(&self, ended: Vec<(Box<Job>, ErrorCode)>) {
         self.settle(ended.into_iter().map(|(job, code)| {
             let expired = matches!(code, ErrorCode::Expired | ErrorCode::CarrierCongested | ErrorCode::NoRoute);
-            let state = if expired { State::Expired } else { State::Failed };
+            let state = match code {
+                ErrorCode::Suppressed => State::Rejected,
+                _ if expired => State::Expired,
+                _ => State::Failed,
+            };
             let item = SettleItem::End { id: job.message.id, state, error: code.number(), unknown_too: !expired };
             SettleEntry { item, then: Then::Ended { job: Some(job), reply: None } }
         }));

@@ -17,6 +17,7 @@ pub mod routing;
 #[cfg(test)]
 mod sim;
 pub mod throttle;
+mod suppressed;
 mod writer;
 
 use std::collections::VecDeque;
@@ -34,7 +35,7 @@ use carillon_domain::route::{Book, Measured, PrefixMap};
 use carillon_store::event::Watched;
 #[cfg(not(test))]
 use carillon_store::hot::Hot;
-use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SettleItem, SpanKey, Verdict};
+use carillon_store::hot::{HotReader, IntakeRequest, QueuedMessage, SettleItem, SpanKey, Step, Verdict};
 use carillon_store::throughput::Throughput;
 use carillon_store::{Db, StoreError};
 use parking_lot::{Mutex, RwLock};
@@ -54,6 +55,7 @@ use writer::{IntakeEntry, SettleEntry, Writer};
 
 pub use carrier::{ConnectionState, Late, LineState};
 pub use memory::OtpAnswer;
+pub use suppressed::Suppressed;
 
 /// Why a request was not decided.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -64,6 +66,9 @@ pub enum SubmitError {
     /// The database cannot take it now; nothing was stored.
     #[error("the database cannot take it now: {0}")]
     Unavailable(String),
+    /// The number is on the suppression list; nothing was stored.
+    #[error("the number is on the suppression list")]
+    Suppressed,
     /// This request alone made its commit fail; it was refused and nothing was stored.
     #[error("the request could not be stored")]
     Poisoned,
@@ -176,6 +181,7 @@ struct Shared {
     /// SMPP credentials for which receipts were written since somebody asked.
     owed: Mutex<FxHashSet<(AccountNo, u16)>>,
     owed_more: Notify,
+    suppressed: Suppressed,
     stop: CancellationToken,
     /// Nobody hands the writer anything any more.
     drained: AtomicBool,
@@ -245,6 +251,7 @@ impl Pipeline {
             prices: RwLock::new(Arc::new(prices)),
             owed: Mutex::default(),
             owed_more: Notify::new(),
+            suppressed: Suppressed::default(),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -307,7 +314,18 @@ impl Pipeline {
         if self.0.stop.is_cancelled() {
             return Err(SubmitError::Unavailable("the server is stopping".into()));
         }
+        // Of a batch, whoever made it has left them out (`suppressed`), with their places.
+        if let (Step::Message, [message]) = (&entry.request.step, &*entry.request.messages)
+            && self.suppressed().holds_new(entry.request.account, message)
+        {
+            return Err(SubmitError::Suppressed);
+        }
         self.0.inbox.push_intake(entry, self.0.config.intake_waiting_max)
+    }
+
+    /// Who must not be written to.
+    pub fn suppressed(&self) -> &Suppressed {
+        &self.0.suppressed
     }
 
     /// Prices in force.

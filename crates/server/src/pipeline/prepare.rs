@@ -25,6 +25,7 @@ use carillon_store::hot::{Extra, NewMessage};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
+use super::Suppressed;
 use crate::config;
 
 pub use attached::Attached;
@@ -71,6 +72,8 @@ pub struct Draft<'a> {
     pub flash: bool,
     /// `transactional` or `promotional`.
     pub category: Option<&'a str>,
+    /// Whether it answers a word such as STOP, which an opt-out does not hold back. No caller can ask for it.
+    pub answer: bool,
     /// A language whose GSM-7 tables may be used.
     pub language: Option<&'a str>,
     /// Instead of the account's setting.
@@ -108,6 +111,8 @@ pub struct Rules<'a> {
     pub otp: &'a config::Otp,
     /// Keys `phone_tag`.
     pub phone_key: &'a [u8; 16],
+    /// Who must not be written to.
+    pub suppressed: &'a Suppressed,
     /// References of concatenation.
     pub references: &'a References,
     /// Unix milliseconds.
@@ -277,7 +282,9 @@ pub fn content(
         .with(Flags::EVENTS, draft.callback_url.is_some())
         .with(Flags::BINARY, draft.data.is_some())
         .with(Flags::HEADER, draft.own_part.is_some())
-        .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0);
+        .with(Flags::TRANSLITERATE, template.is_none() && plan.replaced > 0)
+        .with(Flags::PROMOTIONAL, category == Category::Promotional)
+        .with(Flags::ANSWER, draft.answer);
     Ok(Content {
         lane,
         category,

@@ -265,6 +265,7 @@ impl Work<'_> {
             prices: judge.prices,
             otp: &self.app.config.otp,
             phone_key: &self.app.secrets.phone_key,
+            suppressed: self.app.pipeline.suppressed(),
             references: &self.app.references,
             now: judge.now,
         }

@@ -29,6 +29,7 @@ pub(super) fn of_mistake(mistake: &Mistake) -> CommandStatus {
 pub(super) fn of_submit_error(error: &SubmitError) -> CommandStatus {
     match error {
         SubmitError::Busy => CommandStatus::RMSGQFUL,
+        SubmitError::Suppressed => SUPPRESSED,
         SubmitError::Unavailable(_) | SubmitError::Poisoned => CommandStatus::RSYSERR,
     }
 }
@@ -66,6 +67,7 @@ mod tests {
             (SubmitError::Busy, CommandStatus::RMSGQFUL),
             (SubmitError::Unavailable(String::new()), CommandStatus::RSYSERR),
             (SubmitError::Poisoned, CommandStatus::RSYSERR),
+            (SubmitError::Suppressed, SUPPRESSED),
         ] {
             assert_eq!(of_submit_error(&error), status, "{error}");
         }

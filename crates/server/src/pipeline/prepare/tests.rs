@@ -8,7 +8,7 @@ const NOW: i64 = 1_795_250_000_000; // 2026-11-21T08:33:20Z
 /// Judges a draft by the defaults; random numbers are 7, 8, 9, 0, …
 fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mistake>> {
     let prices = PriceBook::new(Money::from_cents(5), Money::from_cents(2), []);
-    let references = References::new(|| 0);
+    let (references, suppressed) = (References::new(|| 0), Suppressed::default());
     let config = crate::config::defaults();
     let rules = Rules {
         account: AccountNo(1),
@@ -18,6 +18,7 @@ fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mista
         prices: &prices,
         otp: &config.otp,
         phone_key: &[0; 16],
+        suppressed: &suppressed,
         references: &references,
         now: NOW,
     };
@@ -42,6 +43,7 @@ const HELLO: Draft<'static> = Draft {
     express: false,
     flash: false,
     category: None,
+    answer: false,
     language: None,
     transliterate: None,
     validity_s: None,

@@ -64,6 +64,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("webhook-endpoints") => foreign("whe_"),
             Some("callback-deliveries") => foreign("evt_"),
             Some("media") => foreign("med_"),
+            Some("suppressions") => foreign("sup_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };

@@ -18,3 +18,4 @@ mod routes;
 mod seed1;
 mod senders;
 mod verifications;
+mod suppressions;

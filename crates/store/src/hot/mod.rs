@@ -289,7 +289,7 @@ pub enum Hot {
     /// On the embedded file.
     Sqlite(sqlite::Writer),
     /// On the scaled-out database.
-    Postgres(postgres::Writer),
+    Postgres(Box<postgres::Writer>),
 }
 
 impl Hot {
@@ -298,7 +298,7 @@ impl Hot {
         let ids = IdSource::new(random_start);
         Ok(match db {
             crate::Db::Sqlite(s) => Hot::Sqlite(sqlite::Writer::open(s, ids)?),
-            crate::Db::Postgres(p) => Hot::Postgres(postgres::Writer::open(p, ids).await?),
+            crate::Db::Postgres(p) => Hot::Postgres(Box::new(postgres::Writer::open(p, ids).await?)),
         })
     }
 

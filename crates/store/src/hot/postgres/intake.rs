@@ -76,7 +76,8 @@ pub(super) async fn copy(
         }
     }
     data.put_i16(-1);
-    sink.feed(data.freeze()).await?;
+    // Until the last piece has left, the end would have no room, and all that is asked later would wait behind it.
+    sink.send(data.freeze()).await?;
     Ok(sent(async move { sink.as_mut().finish().await.map(|_| Vec::new()) }).await)
 }
 

@@ -173,7 +173,7 @@ impl Writer {
         match self.runtime.block_on(self.hot.commit(&items, &spans, &requests, now)) {
             Ok((settled, verdicts)) => {
                 self.pipeline.after_settle(&items, thens, settled);
-                self.answer(join(requests, replies), verdicts);
+                self.pipeline.after_intake(join(requests, replies), verdicts);
             }
             Err(error) => {
                 // Each by itself finds out what is wrong, and for whom.

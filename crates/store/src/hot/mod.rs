@@ -1,8 +1,8 @@
 //! The hot path: the two functions every message passes, `commit_intake` and `commit_settle`, and how what is due is read back.
 //!
 //! Each reads, lets pure code decide (`intake::plan`, `settle::plan`: one decision for both databases), and writes, in one
-//! transaction. On SQLite they run on the caller's thread with `rusqlite` behind the file's one gate; on PostgreSQL with `sqlx`
-//! and UNNEST. Nobody else opens a hot transaction.
+//! transaction. On SQLite they run on the caller's thread with `rusqlite` behind the file's one gate; on PostgreSQL with
+//! `tokio-postgres`, statements sent one behind the other. Nobody else opens a hot transaction.
 
 /// Columns of a `QueuedMessage`, in the order both readers take them.
 macro_rules! queued_columns {
@@ -299,7 +299,7 @@ pub enum Hot {
     /// On the embedded file.
     Sqlite(sqlite::Writer),
     /// On the scaled-out database.
-    Postgres(postgres::Writer),
+    Postgres(Box<postgres::Writer>),
 }
 
 impl Hot {
@@ -308,7 +308,7 @@ impl Hot {
         let ids = IdSource::new(random_start);
         Ok(match db {
             crate::Db::Sqlite(s) => Hot::Sqlite(sqlite::Writer::open(s, ids)?),
-            crate::Db::Postgres(p) => Hot::Postgres(postgres::Writer::open(p, ids).await?),
+            crate::Db::Postgres(p) => Hot::Postgres(Box::new(postgres::Writer::open(p, ids).await?)),
         })
     }
 
@@ -325,7 +325,7 @@ impl Hot {
     pub async fn commit_intake(&mut self, requests: &[IntakeRequest], now: i64) -> Result<Vec<Verdict>, StoreError> {
         match self {
             Hot::Sqlite(w) => Ok(w.commit(&[], &[], requests, now).await?.1),
-            Hot::Postgres(w) => w.commit_intake(requests, now).await,
+            Hot::Postgres(w) => Ok(w.commit(&[], &[], requests, now).await?.1),
         }
     }
 
@@ -339,26 +339,22 @@ impl Hot {
     ) -> Result<Vec<Settled>, StoreError> {
         match self {
             Hot::Sqlite(w) => Ok(w.commit(items, spans_done, &[], now).await?.0),
-            Hot::Postgres(w) => w.commit_settle(items, spans_done, now).await,
+            Hot::Postgres(w) => Ok(w.commit(items, spans_done, &[], now).await?.0),
         }
     }
 
-    /// Both at once. On SQLite in one transaction: its sync and its writing of pages cost more than the rows (measured), and both touch the
-    /// same pages. On PostgreSQL in two, so that nodes lock accounts in one order. An error means nothing was changed; that of the
-    /// verdicts, that the outcomes were settled and no request was taken.
+    /// Both at once, in one transaction: its sync and its questions cost more than the rows (measured), and both touch the same pages.
+    /// Outcomes come first: what they release, requests may hold. An error means nothing was changed.
     pub async fn commit(
         &mut self,
         items: &[SettleItem],
         spans_done: &[SpanKey],
         requests: &[IntakeRequest],
         now: i64,
-    ) -> Result<(Vec<Settled>, Result<Vec<Verdict>, StoreError>), StoreError> {
+    ) -> Result<(Vec<Settled>, Vec<Verdict>), StoreError> {
         match self {
-            Hot::Sqlite(w) => w.commit(items, spans_done, requests, now).await.map(|(s, v)| (s, Ok(v))),
-            Hot::Postgres(w) => {
-                let settled = w.commit_settle(items, spans_done, now).await?;
-                Ok((settled, w.commit_intake(requests, now).await))
-            }
+            Hot::Sqlite(w) => w.commit(items, spans_done, requests, now).await,
+            Hot::Postgres(w) => w.commit(items, spans_done, requests, now).await,
         }
     }
 

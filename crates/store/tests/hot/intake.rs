@@ -37,6 +37,20 @@ async fn money_decides_in_order_of_arrival_to_the_micro_unit() {
     .await;
 }
 
+/// More than leaves for PostgreSQL in one piece, and the first that its connection is asked.
+#[tokio::test]
+async fn a_commit_may_be_large() {
+    on_both(async |w: &mut World| {
+        let a = w.account(100_000).await;
+        let batch = w.batch(a, false);
+        let request = IntakeRequest { account: a, key: None, step: Step::Batch(batch), messages: shared(5000) };
+        assert_eq!(verdicts(w, &[request]).await, ["accepted 5000"]);
+        assert_eq!(w.count("message").await, 5000);
+        assert_eq!(w.money(a).await, "75000/25000/0");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn batches_are_taken_whole_or_in_part() {
     on_both(async |w: &mut World| {

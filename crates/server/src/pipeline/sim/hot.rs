@@ -100,7 +100,7 @@ impl Hot {
         spans_done: &[SpanKey],
         requests: &[IntakeRequest],
         now: i64,
-    ) -> Result<(Vec<Settled>, Result<Vec<Verdict>, StoreError>), StoreError> {
+    ) -> Result<(Vec<Settled>, Vec<Verdict>), StoreError> {
         self.before(true)?;
         self.tell(items, now);
         let done = self.hot.commit(items, spans_done, requests, now).await?;

@@ -1,0 +1,218 @@
+//! What requests read and write on PostgreSQL.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use carillon_domain::id::{AccountNo, MessageId};
+use carillon_domain::money::Money;
+use futures_util::SinkExt as _;
+use tokio_postgres::{CopyInSink, Error};
+use uuid::Uuid;
+
+use super::insert_due;
+use super::session::{Answer, Session, Writes, params, sent};
+use crate::StoreError;
+use crate::hot::intake::{Plan, Read, refusals_json};
+use crate::hot::{IntakeRequest, NewMessage, Verdict, day_of, seal_phone, seal_text};
+
+/// The keys of requests that were used before, if any request has one.
+pub(super) async fn ask_keys<'a>(
+    session: &mut Session,
+    requests: &'a [IntakeRequest],
+    now: i64,
+) -> Result<Option<Answer<'a>>, Error> {
+    let keyed = requests.iter().filter_map(|r| Some((r.account.as_i64(), &r.key.as_ref()?.key[..])));
+    let (accounts, keys): (Vec<i64>, Vec<&[u8]>) = keyed.unzip();
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    session.ask(KEYS, params![accounts, keys, day_of(now), day_of(now) - 1]).await.map(Some)
+}
+
+pub(super) const KEYS: &str = "SELECT i.account_no, i.key_hash, i.fingerprint, i.resource
+     FROM UNNEST($1::bigint[], $2::bytea[]) AS k(account_no, key_hash)
+     JOIN idempotency i ON i.account_no = k.account_no AND i.key_hash = k.key_hash AND i.day IN ($3, $4)";
+
+/// What requests are decided by.
+pub(super) async fn take_keys(
+    keys: Option<Answer<'_>>,
+    balances: BTreeMap<AccountNo, Money>,
+) -> Result<Read, StoreError> {
+    let mut read = Read { available: balances.into_iter().collect(), ..Read::default() };
+    let Some(keys) = keys else { return Ok(read) };
+    for row in keys.await? {
+        let sixteen = |column| {
+            let bytes: &[u8] = row.try_get(column)?;
+            <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Broken("a hash of another size".into()))
+        };
+        let account = AccountNo::from_i64(row.try_get(0)?);
+        read.keys.insert((account, sixteen(1)?), (sixteen(2)?, row.try_get(3)?));
+    }
+    Ok(read)
+}
+
+/// Binary, because a row is a third of the work for the server that it is in arrays (measured).
+pub(super) const COPY: &str =
+    "COPY message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body, otp_code,
+                   unit_price, held, captured, attempts, reference, due_at, expires_at, client_ref, tags, callback_url)
+     FROM STDIN (FORMAT binary)";
+const COLUMNS: i16 = 24;
+
+/// Sends the messages that were taken. Nothing is read while data is made, so it leaves in pieces.
+pub(super) async fn copy(
+    sink: CopyInSink<Bytes>,
+    requests: &[IntakeRequest],
+    plan: &Plan<'_>,
+) -> Result<Answer<'static>, Error> {
+    const PIECE: usize = 64 * 1024;
+    let mut sink = Box::pin(sink);
+    let mut data = BytesMut::with_capacity(PIECE + 4096);
+    data.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    for (id, batch, message) in taken(requests, plan) {
+        put_message(&mut data, id, batch, message);
+        if data.len() >= PIECE {
+            sink.feed(data.split().freeze()).await?;
+            data.reserve(PIECE + 4096);
+        }
+    }
+    data.put_i16(-1);
+    // Until the last piece has left, the end would have no room, and all that is asked later would wait behind it.
+    sink.send(data.freeze()).await?;
+    Ok(sent(async move { sink.as_mut().finish().await.map(|_| Vec::new()) }).await)
+}
+
+fn taken<'r>(
+    requests: &'r [IntakeRequest],
+    plan: &'r Plan<'_>,
+) -> impl Iterator<Item = (MessageId, Option<Uuid>, &'r NewMessage)> {
+    requests.iter().zip(&plan.verdicts).flat_map(|(request, verdict)| {
+        let (first, count) = match verdict {
+            Verdict::Accepted { first, count, .. } => (*first, *count),
+            _ => (MessageId(Uuid::nil()), 0),
+        };
+        let batch = request.step.batch();
+        let messages = request.messages.iter().take(count as usize).enumerate();
+        messages.map(move |(place, message)| (first.nth(place as u32), batch, message))
+    })
+}
+
+/// A row as COPY takes it: the number of columns, then each with its length before it.
+fn put_message(data: &mut BytesMut, id: MessageId, batch: Option<Uuid>, m: &NewMessage) {
+    let mut row = Row(data);
+    row.0.put_i16(COLUMNS);
+    row.int8(id.account().as_i64());
+    row.bytes(id.0.as_bytes());
+    row.maybe(batch.as_ref().map(Uuid::as_bytes), |row, id| row.bytes(id));
+    row.int2(m.state().number());
+    row.int2(m.lane.number());
+    row.int2(m.category.number());
+    row.int4(m.flags.0);
+    row.int2(m.encoding);
+    row.int4(i32::from(m.parts));
+    row.bytes(&seal_phone(m.phone));
+    row.int8(m.phone_tag);
+    row.maybe(m.sender.as_deref(), Row::text);
+    row.maybe(m.own_body.then(|| seal_text(&m.body)), |row, body| row.bytes(&body));
+    row.maybe(m.otp_code.as_deref().map(seal_text), |row, code| row.bytes(&code));
+    row.int8(m.unit_price.0);
+    row.int8(m.held().0);
+    row.int8(0);
+    row.int2(0);
+    row.maybe(m.reference.map(i32::from), Row::int4);
+    row.maybe(m.due_at, Row::int8);
+    row.int8(m.expires_at);
+    let extra = m.extra.as_deref();
+    row.maybe(extra.and_then(|e| e.client_ref.as_deref()), Row::text);
+    row.maybe(extra.and_then(|e| e.tags.as_deref()), Row::text);
+    row.maybe(extra.and_then(|e| e.callback_url.as_deref()), Row::text);
+}
+
+struct Row<'d>(&'d mut BytesMut);
+
+impl Row<'_> {
+    fn int2(&mut self, n: i16) {
+        self.0.put_i32(2);
+        self.0.put_i16(n);
+    }
+
+    fn int4(&mut self, n: i32) {
+        self.0.put_i32(4);
+        self.0.put_i32(n);
+    }
+
+    fn int8(&mut self, n: i64) {
+        self.0.put_i32(8);
+        self.0.put_i64(n);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.put_i32(bytes.len() as i32);
+        self.0.put_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn maybe<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
+        match value {
+            Some(value) => put(self, value),
+            None => self.0.put_i32(-1),
+        }
+    }
+}
+
+/// What follows from the messages, besides money.
+pub(super) async fn write<'p>(
+    writes: &mut Writes<'_, 'p>,
+    requests: &'p [IntakeRequest],
+    plan: &Plan<'p>,
+    now: i64,
+) -> Result<(), Error> {
+    let due: Vec<_> = taken(requests, plan).filter_map(|(id, _, m)| Some((m.due_at?, id))).collect();
+    insert_due(writes, &due).await?;
+    if !plan.spans.is_empty() {
+        let s = &plan.spans;
+        let sql = "INSERT INTO due_span (account_no, first_id, lane, count)
+                   SELECT * FROM UNNEST($1::bigint[], $2::uuid[], $3::smallint[], $4::integer[])";
+        let accounts = s.iter().map(|s| s.key.first.account().as_i64()).collect::<Vec<_>>();
+        let firsts = s.iter().map(|s| s.key.first.0).collect::<Vec<_>>();
+        let lanes = s.iter().map(|s| s.lane.number()).collect::<Vec<_>>();
+        let counts = s.iter().map(|s| s.count as i32).collect::<Vec<_>>();
+        writes.put(sql, params![accounts, firsts, lanes, counts]).await?;
+    }
+    if !plan.keys.is_empty() {
+        let k = &plan.keys;
+        let sql = "INSERT INTO idempotency (day, account_no, key_hash, fingerprint, resource, kind)
+                   SELECT $1::integer, k.* FROM UNNEST($2::bigint[], $3::bytea[], $4::bytea[], $5::uuid[], $6::smallint[]) AS k";
+        let accounts = k.iter().map(|k| k.account.as_i64()).collect::<Vec<_>>();
+        let keys = k.iter().map(|k| k.key.key.to_vec()).collect::<Vec<_>>();
+        let fingerprints = k.iter().map(|k| k.key.fingerprint.to_vec()).collect::<Vec<_>>();
+        let resources = k.iter().map(|k| k.resource).collect::<Vec<_>>();
+        let kinds = k.iter().map(|k| k.kind).collect::<Vec<_>>();
+        writes.put(sql, params![day_of(now), accounts, keys, fingerprints, resources, kinds]).await?;
+    }
+    write_batches(writes, plan, now).await
+}
+
+async fn write_batches<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, now: i64) -> Result<(), Error> {
+    for b in &plan.batches {
+        let sql = "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags,
+                                      refusals, created_at)
+                   VALUES ($1, $2, $3, $4, $5, $5, 0, 0, 0, $6, $7, 0, $8, $9, $10, $11)";
+        let key = params![b.account.as_i64(), b.batch.id.0, i16::from(b.accepted)];
+        let totals = params![
+            b.batch.body.as_deref().map(seal_text),
+            b.totals.messages as i32,
+            b.totals.parts as i32,
+            b.totals.held.0
+        ];
+        let rest = params![b.batch.client_ref.as_deref(), b.batch.tags.as_deref(), refusals_json(&b.refusals), now];
+        writes.put(sql, key.into_iter().chain(totals).chain(rest).collect()).await?;
+    }
+    for (account, id) in &plan.sealed {
+        let sql = "UPDATE batch SET state = 1 WHERE account_no = $1 AND id = $2";
+        writes.put(sql, params![account.as_i64(), *id]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! The writer's connection: `tokio-postgres`, because it sends statements one behind the other without waiting for their answers.
+//! The rest of the program asks through `sqlx`, from whose options this connection is made.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn, ready};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use rustc_hash::FxHashMap;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use std::sync::Arc;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::Severity;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, CopyInSink, Error, Row, Statement};
+
+use super::tls::Tls;
+use crate::StoreError;
+
+/// A value that is bound.
+pub(super) type Param<'p> = Box<dyn ToSql + Sync + Send + 'p>;
+
+/// What the server will say to a statement that was sent.
+pub(super) type Answer<'p, T = Vec<Row>> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'p>>;
+
+/// Values to bind.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::hot::postgres::session::Param<'_>),*] };
+}
+pub(super) use params;
+
+/// How the connection is made, again and again.
+pub(super) struct Door {
+    config: Config,
+    tls: Tls,
+}
+
+/// A session's process on the server: its number, and when it began, as numbers are used again.
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    number: i32,
+    began: String,
+}
+
+/// An open connection.
+pub(super) struct Session {
+    client: Arc<Client>,
+    prepared: FxHashMap<&'static str, Statement>,
+    pub(super) backend: Backend,
+}
+
+impl Door {
+    /// With the address, name and secrets that `options` hold.
+    pub(super) fn new(options: &PgConnectOptions, patience: Duration) -> Result<Door, StoreError> {
+        let mut config = Config::new();
+        match options.get_socket() {
+            Some(path) => config.host_path(path),
+            None => config.host(options.get_host()),
+        };
+        config.port(options.get_port()).user(options.get_username()).connect_timeout(patience);
+        config.dbname(options.get_database().unwrap_or(options.get_username()));
+        if let Some(set) = options.get_options() {
+            config.options(set);
+        }
+        if let Some(name) = options.get_application_name() {
+            config.application_name(name);
+        }
+        // What has no getter stands in its URL.
+        let url = options.to_url_lossy();
+        if let Some(password) = url.password() {
+            let pair = format!("={password}");
+            let decoded = form_urlencoded::parse(pair.as_bytes()).next();
+            config.password(decoded.map_or(Cow::Borrowed(password), |(_, p)| p).as_bytes());
+        }
+        config.ssl_mode(match options.get_ssl_mode() {
+            _ if options.get_socket().is_some() => SslMode::Disable,
+            PgSslMode::Disable | PgSslMode::Allow => SslMode::Disable,
+            PgSslMode::Prefer => SslMode::Prefer,
+            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => SslMode::Require,
+        });
+        let file = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, file)| file.into_owned());
+        let tls = Tls::new(options.get_ssl_mode(), file("sslrootcert"), file("sslcert").zip(file("sslkey")))?;
+        Ok(Door { config, tls })
+    }
+
+    /// A new session, in the runtime of the caller. What `lost`, a session given up, may still hold is freed first.
+    pub(super) async fn open(&self, lost: Option<&Backend>) -> Result<Session, Error> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        // Ends with the client. What it has to say of its end, the client says as well.
+        tokio::spawn(async move { drop(connection.await) });
+        if let Some(lost) = lost {
+            let sql =
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+            client.query(sql, &[&lost.number, &lost.began]).await?;
+        }
+        let sql = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+        let own = client.query_one(sql, &[]).await?;
+        let backend = Backend { number: own.try_get(0)?, began: own.try_get(1)? };
+        Ok(Session { client: Arc::new(client), prepared: FxHashMap::default(), backend })
+    }
+}
+
+impl Session {
+    /// Sends a statement; what was sent before need not be answered yet. Its own answer is for later, and answers with rows are to be
+    /// taken in the order they were asked for: what nobody takes holds up what comes behind it.
+    pub(super) async fn ask<'p>(&mut self, sql: &'static str, params: Vec<Param<'p>>) -> Result<Answer<'p>, Error> {
+        let statement = self.statement(sql).await?;
+        let client = self.client.clone();
+        Ok(sent(async move { client.query_raw(&statement, params).await?.try_collect().await }).await)
+    }
+
+    /// Sends a `COPY … FROM STDIN`. Until its data has ended nothing else is to be asked.
+    pub(super) async fn copy(&mut self, sql: &'static str) -> Result<Answer<'static, CopyInSink<Bytes>>, Error> {
+        let statement = self.statement(sql).await?;
+        let client = self.client.clone();
+        Ok(sent(async move { client.copy_in(&statement).await }).await)
+    }
+
+    /// Asks and waits.
+    pub(super) async fn rows<'p>(&mut self, sql: &'static str, params: Vec<Param<'p>>) -> Result<Vec<Row>, Error> {
+        self.ask(sql, params).await?.await
+    }
+
+    pub(super) async fn prepare(&mut self, texts: &[&'static str]) -> Result<(), Error> {
+        for sql in texts {
+            self.statement(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Prepared by its first use.
+    async fn statement(&mut self, sql: &'static str) -> Result<Statement, Error> {
+        if let Some(statement) = self.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.prepared.insert(sql, statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A request leaves when it is first polled.
+pub(super) async fn sent<'p, T: Send + 'p>(
+    request: impl Future<Output = Result<T, Error>> + Send + 'p,
+) -> Answer<'p, T> {
+    let mut request: Answer<'p, T> = Box::pin(request);
+    match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Box::pin(ready(done)),
+        Poll::Pending => request,
+    }
+}
+
+/// Statements that write, sent and to be answered.
+pub(super) struct Writes<'s, 'p> {
+    pub(super) session: &'s mut Session,
+    pub(super) sent: Vec<Answer<'p>>,
+}
+
+impl<'p> Writes<'_, 'p> {
+    pub(super) async fn put(&mut self, sql: &'static str, params: Vec<Param<'p>>) -> Result<(), Error> {
+        let answer = self.session.ask(sql, params).await?;
+        self.sent.push(answer);
+        Ok(())
+    }
+}
+
+/// Whether the server refused a statement, and its connection with it all that the transaction did. Otherwise nobody knows.
+pub(super) fn refused(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|e| e.parsed_severity() == Some(Severity::Error))
+}
+
+impl From<Error> for StoreError {
+    fn from(e: Error) -> Self {
+        let Some(db) = e.as_db_error() else { return StoreError::Unavailable(e.to_string()) };
+        match &db.code().code()[..2] {
+            _ if *db.code() == tokio_postgres::error::SqlState::UNIQUE_VIOLATION => StoreError::Taken("a unique value"),
+            // Data the columns cannot hold, or must not: it will not be taken later either.
+            "22" | "23" => StoreError::Broken(db.message().to_owned()),
+            _ => StoreError::Unavailable(db.message().to_owned()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the writer does when PostgreSQL falls silent, though no connection is closed: tested by a proxy that swallows what passes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use carillon_domain::id::AccountNo;
+use carillon_domain::message::{Category, Flags, Lane};
+use carillon_domain::money::Money;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Writer;
+use crate::account::{self, NewAccount, StartingCredit};
+use crate::hot::{IdSource, IntakeRequest, NewMessage, Step, Verdict};
+use crate::testing::TestPostgres;
+use crate::{Db, StoreError};
+
+/// Stands in the message whose way is watched.
+const MARK: &str = "the message after which nothing is heard";
+const NOW: i64 = 1_700_000_000_000;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Swallows {
+    /// The message itself and all that follows it: COMMIT never arrives.
+    Questions,
+    /// What the server says from then on: COMMIT arrives, its answer does not.
+    Answers,
+}
+
+/// Lies between the writer and the server. Answers with its port, and with whether it still waits for the mark.
+async fn proxy(server: String, swallows: Swallows) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let armed = Arc::new(AtomicBool::new(true));
+    let armed_too = armed.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.unwrap();
+            let silent = Arc::new(AtomicBool::new(false));
+            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            let questions = silent.clone();
+            let armed = armed_too.clone();
+            tokio::spawn(pass(from_client, to_server, move |bytes| {
+                let marked = bytes.windows(MARK.len()).any(|w| w == MARK.as_bytes());
+                if marked && armed.swap(false, Ordering::AcqRel) {
+                    questions.store(true, Ordering::Release);
+                }
+                swallows == Swallows::Answers || !questions.load(Ordering::Acquire)
+            }));
+            tokio::spawn(pass(from_server, to_client, move |_| !silent.load(Ordering::Acquire)));
+        }
+    });
+    (port, armed)
+}
+
+/// Both ends stay open, whatever is swallowed.
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    passes: impl Fn(&[u8]) -> bool,
+) {
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if passes(&buffer[..count]) && to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+    if passes(&[]) {
+        let _ = to.shutdown().await;
+    } else {
+        std::future::pending().await
+    }
+}
+
+fn request(account: AccountNo, body: &str) -> IntakeRequest {
+    let message = NewMessage {
+        index: 0,
+        lane: Lane::Normal,
+        category: Category::Transactional,
+        flags: Flags::default(),
+        encoding: 0,
+        parts: 1,
+        phone: 491_511_234_567,
+        phone_tag: 7,
+        sender: None,
+        body: body.into(),
+        own_body: true,
+        otp_code: None,
+        unit_price: Money(5),
+        reference: None,
+        due_at: None,
+        expires_at: NOW + 1000,
+        extra: None,
+    };
+    IntakeRequest { account, key: None, step: Step::Message, messages: vec![message] }
+}
+
+/// A writer behind a proxy, an account with money for four messages, one of which is taken, and a look at its balance.
+async fn behind(swallows: Swallows) -> (Writer, AccountNo, Db, Arc<AtomicBool>) {
+    let url = TestPostgres::start().fresh_database().await;
+    let db = Db::open(&url).await.unwrap();
+    db.migrate().await.unwrap();
+    let new = NewAccount {
+        id: None,
+        counter: 1,
+        name: "A",
+        currency: "USD",
+        settings: Default::default(),
+        owner: None,
+        credit: Some(StartingCredit { amount: Money(20), counter: 2, note: "", actor: "test" }),
+        now: NOW,
+    };
+    let account = account::create(&db, &new).await.unwrap().no;
+    let address = url.split(['@', '/']).find(|part| part.contains("127.0.0.1:")).unwrap().to_owned();
+    let (port, armed) = proxy(address.clone(), swallows).await;
+    let Db::Postgres(pool) = Db::open(&url.replace(&address, &format!("127.0.0.1:{port}"))).await.unwrap() else {
+        panic!("the URL is of PostgreSQL");
+    };
+    let mut writer = Writer::open(&pool, IdSource::new(1)).await.unwrap();
+    // One that is heard, so that all there is to prepare is prepared.
+    assert!(accepted(&writer.commit(&[], &[], &[request(account, "First")], NOW).await.unwrap().1));
+    writer.patience = Duration::from_secs(2);
+    (writer, account, db, armed)
+}
+
+async fn money(db: &Db, account: AccountNo) -> (i64, i64) {
+    let balance = crate::ledger::balance(db, account).await.unwrap();
+    (balance.available.0, balance.held.0)
+}
+
+fn accepted(verdicts: &[Verdict]) -> bool {
+    matches!(verdicts, [Verdict::Accepted { count: 1, .. }])
+}
+
+#[tokio::test]
+async fn silence_before_commit_is_an_error_and_frees_what_was_locked() {
+    let (mut writer, account, db, armed) = behind(Swallows::Questions).await;
+    let request = [request(account, MARK)];
+    let refused = writer.commit(&[], &[], &request, NOW).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
+    assert_eq!(money(&db, account).await, (15, 5));
+    // The session that was given up still holds the account on the server, until the next one ends it.
+    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
+    assert_eq!(money(&db, account).await, (10, 10));
+}
+
+#[tokio::test]
+async fn silence_after_commit_is_asked_about_and_answered_once() {
+    let (mut writer, account, db, armed) = behind(Swallows::Answers).await;
+    let request = [request(account, MARK)];
+    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
+    assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
+    assert_eq!(money(&db, account).await, (10, 10));
+    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
+    assert_eq!(money(&db, account).await, (5, 15));
+}

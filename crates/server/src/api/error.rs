@@ -119,7 +119,6 @@ codes! {
     NameTaken = "name_taken", 409, final, "The name is in use", "Choose another.";
     LimitReached = "limit_reached", 409, final, "There are as many as there may be", "Delete one that is not needed, or ask the operator.";
     ConfiguredInFile = "configured_in_file", 409, final, "It stands in the configuration file", "Change it there and start the server again.";
-    MalformedCsv = "malformed_csv", 400, final, "The body is not CSV", "Send RFC 4180 in UTF-8, its first line naming the columns.";
     WeakPassword = "weak_password", 400, final, "The password is too easy to guess", "Use at least 10 characters, and not the email address.";
     ScopeNotHeld = "scope_not_held", 403, final, "A key cannot have more scopes than its maker", "Ask for fewer scopes, or use a stronger credential.";
     InvalidClientId = "invalid_client_id", 400, final, "`client_id` is not a UUID", "Send the UUID of the account, such as 550e8400-e29b-41d4-a716-446655440000.";

@@ -90,7 +90,7 @@ impl FromRequest<App> for Upload {
         }
         match axum::body::to_bytes(request.into_body(), max).await {
             Ok(octets) => Ok(Upload(octets)),
-            Err(e) if super::sending::too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
+            Err(e) if super::extract::too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
             Err(_) => Err(Code::MalformedJson.with("the body ended before it was complete")),
         }
     }

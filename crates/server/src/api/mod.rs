@@ -35,12 +35,12 @@ pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod smpp_credentials;
+pub mod suppression_lists;
+pub mod suppressions;
 pub mod throughput;
 pub mod verifications;
 pub mod webhook_deliveries;
 pub mod webhook_endpoints;
-pub mod suppression_lists;
-pub mod suppressions;
 
 pub use listen::serve;
 

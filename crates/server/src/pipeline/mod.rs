@@ -16,8 +16,8 @@ pub mod queue;
 pub mod routing;
 #[cfg(test)]
 mod sim;
-pub mod throttle;
 mod suppressed;
+pub mod throttle;
 mod writer;
 
 use std::collections::VecDeque;

@@ -17,5 +17,5 @@ mod requests;
 mod routes;
 mod seed1;
 mod senders;
-mod verifications;
 mod suppressions;
+mod verifications;

@@ -5,6 +5,8 @@ pub mod encoding;
 pub mod error_code;
 pub mod event;
 pub mod id;
+pub mod inbound;
+pub mod keyword;
 pub mod message;
 pub mod money;
 pub mod permission;

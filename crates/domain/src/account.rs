@@ -70,6 +70,17 @@ pub enum OtpSuccess {
     Handset,
 }
 
+/// How far a person's STOP reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopScope {
+    /// Every message of the account.
+    #[default]
+    Account,
+    /// Messages from the number it was written to, and those that name no sender.
+    Sender,
+}
+
 /// Settings of an account, stored as JSON; a missing member has its default.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -90,6 +101,14 @@ pub struct Settings {
     pub default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds.
     pub validity_s: u32,
+    /// How far a STOP reaches.
+    pub stop_scope: StopScope,
+    /// What confirms a STOP, instead of the standard text.
+    pub opt_out_text: Option<String>,
+    /// What confirms a START.
+    pub opt_in_text: Option<String>,
+    /// What answers HELP.
+    pub help_text: Option<String>,
 }
 
 impl Default for Settings {
@@ -103,6 +122,10 @@ impl Default for Settings {
             parts_max: 10,
             default_sender: None,
             validity_s: 48 * 3600,
+            stop_scope: StopScope::Account,
+            opt_out_text: None,
+            opt_in_text: None,
+            help_text: None,
         }
     }
 }

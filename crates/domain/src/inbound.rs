@@ -161,8 +161,21 @@ mod tests {
     #[test]
     fn what_a_data_coding_means() {
         let rows = [
-            (0x00, Gsm7), (0x01, Ascii), (0x02, Octets), (0x03, Latin1), (0x04, Octets), (0x08, Ucs2), (0x10, Gsm7), (0x14, Octets),
-            (0x18, Ucs2), (0xF0, Gsm7), (0xF4, Octets), (0xF1, Gsm7), (0x05, Octets), (0x0E, Octets), (0x80, Octets),
+            (0x00, Gsm7),
+            (0x01, Ascii),
+            (0x02, Octets),
+            (0x03, Latin1),
+            (0x04, Octets),
+            (0x08, Ucs2),
+            (0x10, Gsm7),
+            (0x14, Octets),
+            (0x18, Ucs2),
+            (0xF0, Gsm7),
+            (0xF4, Octets),
+            (0xF1, Gsm7),
+            (0x05, Octets),
+            (0x0E, Octets),
+            (0x80, Octets),
         ];
         for (data_coding, expected) in rows {
             assert_eq!(alphabet_of(data_coding, Gsm7), expected, "{data_coding:#x}");

@@ -16,15 +16,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
+use crate::access::{Access, Caller};
 use crate::clock::Clock;
 use crate::config::{Config, UnknownPolicy};
+use crate::inbound;
 use crate::links::{self, Links, PhoneTag};
 use crate::notify::Notifier;
 use crate::pipeline::dispatch::Tried;
-use crate::pipeline::prepare::References;
+use crate::pipeline::prepare::{References, Rules};
 use crate::pipeline::{ConnectionInfo, Pipeline, PipelineConfig, Running};
 use crate::smpp_server::Binds;
 use crate::telemetry;
@@ -100,7 +101,7 @@ impl App {
         let (pipeline, notify, engine) = start_engine(&config, &clock, &db, &secrets).await?;
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
-        Ok(App(Arc::new(Inner {
+        let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             config: Arc::new(config),
             clock,
@@ -116,7 +117,26 @@ impl App {
             references: References::new(rand::random),
             smpp: Binds::default(),
             engine: Mutex::new(Some(engine)),
-        })))
+        }));
+        inbound::reload_numbers(&app).await?;
+        inbound::start(&app);
+        Ok(app)
+    }
+
+    /// The rules of the moment by which a caller's messages are taken.
+    pub fn rules<'a>(&'a self, caller: &'a Caller, prices: &'a PriceBook, now: i64) -> Rules<'a> {
+        Rules {
+            account: caller.account,
+            settings: &caller.info.settings,
+            senders: &caller.info.senders,
+            countries: caller.info.countries.as_deref(),
+            prices,
+            otp: &self.config.otp,
+            phone_key: &self.secrets.phone_key,
+            suppressed: self.pipeline.suppressed(),
+            references: &self.references,
+            now,
+        }
     }
 
     /// Ends what runs beside the requests: links get the answers they are owed, for at most `patience`; then what is known is made

@@ -154,11 +154,12 @@ macro_rules! store_whole {
     }};
 }
 
-/// Takes what has arrived, in order, in one transaction. The messages that became whole by it.
+/// Takes what has arrived, in order, in one transaction that begins now (Unix milliseconds). The messages that became whole by it.
 pub async fn receive(
     db: &Db,
     arrivals: &[Arrival],
     patience: Patience,
+    now: i64,
     judge: &Judge<'_>,
 ) -> Result<Vec<InboundId>, StoreError> {
     let mut stored = Vec::new();
@@ -170,18 +171,19 @@ pub async fn receive(
                     .bind(a.fingerprint)
                     .fetch_optional(&mut *tx)
                     .await?;
-            if seen.is_some_and(|(at,)| is_repeated(a, at, patience)) {
-                continue;
-            }
             sqlx::query(
                 "INSERT INTO inbound_seen (connection_no, fingerprint, seen_at) VALUES ($1, $2, $3) \
                  ON CONFLICT (connection_no, fingerprint) DO UPDATE SET seen_at = excluded.seen_at",
             )
             .bind(a.connection)
             .bind(a.fingerprint)
-            .bind(a.at)
+            .bind(now)
             .execute(&mut *tx)
             .await?;
+            // Noted before it is passed over: it is acknowledged now, so the next one alike is another message.
+            if seen.is_some_and(|(at,)| is_repeated(a, at, patience)) {
+                continue;
+            }
             let group = Group::of(a);
             let Some(group) = group else {
                 let whole = join(1, std::slice::from_ref(&a.piece));
@@ -288,7 +290,7 @@ pub async fn forget_seen(db: &Db, before: i64, limit: u32) -> Result<u64, StoreE
 
 /// It was stored before it could be acknowledged, or before the link through which that went was lost.
 fn is_repeated(a: &Arrival, seen_at: i64, patience: Patience) -> bool {
-    a.at - seen_at < patience.repeats && (seen_at >= a.at || seen_at <= a.repeats_until)
+    a.at - seen_at < patience.repeats && (seen_at >= a.at || seen_at < a.repeats_until)
 }
 
 /// What ties parts together.

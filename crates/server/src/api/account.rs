@@ -1,7 +1,7 @@
 //! The caller's own account and its settings.
 
 use axum::extract::State;
-use carillon_domain::account::{OtpSuccess, Settings, Status, Tier};
+use carillon_domain::account::{OtpSuccess, Settings, Status, StopScope, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender;
@@ -53,6 +53,9 @@ impl AccountView {
     }
 }
 
+/// Characters of what answers STOP, START and HELP.
+const ANSWER_MAX: usize = 320;
+
 /// Settings of an account; for the documentation.
 #[derive(ToSchema)]
 #[schema(as = Settings)]
@@ -76,6 +79,15 @@ pub struct SettingsView {
     default_sender: Option<String>,
     /// How long an undelivered message is tried, seconds: 60 to 604800.
     validity_s: u32,
+    /// How far a person's STOP reaches: `account`, or `sender` (the number it was written to).
+    #[schema(example = "account")]
+    stop_scope: String,
+    /// What confirms a STOP (no advertising: the law allows one confirmation), at most 320 characters.
+    opt_out_text: Option<String>,
+    /// What confirms a START.
+    opt_in_text: Option<String>,
+    /// What answers HELP.
+    help_text: Option<String>,
 }
 
 /// What to change; what is left out stays.
@@ -105,6 +117,17 @@ pub struct SettingsChange {
     #[schema(value_type = Option<String>)]
     default_sender: Option<Option<String>>,
     validity_s: Option<u32>,
+    #[schema(value_type = Option<String>, example = "account")]
+    stop_scope: Option<StopScope>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    opt_out_text: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    opt_in_text: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    help_text: Option<Option<String>>,
 }
 
 /// Tells null from not given.
@@ -139,6 +162,13 @@ impl SettingsChange {
         if self.validity_s.is_some_and(|s| !(60..=604_800).contains(&s)) {
             refuse("validity_s", "60 to 604800");
         }
+        let texts =
+            [("opt_out_text", &self.opt_out_text), ("opt_in_text", &self.opt_in_text), ("help_text", &self.help_text)];
+        for (field, text) in texts {
+            if text.as_ref().and_then(Option::as_ref).is_some_and(|t| !(1..=ANSWER_MAX).contains(&t.chars().count())) {
+                refuse(field, "1 to 320 characters");
+            }
+        }
         if !problem.errors.is_empty() {
             return Err(problem);
         }
@@ -151,6 +181,10 @@ impl SettingsChange {
             parts_max: self.parts_max.unwrap_or(old.parts_max),
             default_sender: self.default_sender.unwrap_or_else(|| old.default_sender.clone()),
             validity_s: self.validity_s.unwrap_or(old.validity_s),
+            stop_scope: self.stop_scope.unwrap_or(old.stop_scope),
+            opt_out_text: self.opt_out_text.unwrap_or_else(|| old.opt_out_text.clone()),
+            opt_in_text: self.opt_in_text.unwrap_or_else(|| old.opt_in_text.clone()),
+            help_text: self.help_text.unwrap_or_else(|| old.help_text.clone()),
         })
     }
 }

@@ -20,6 +20,7 @@ use super::error::{Code, ProblemBody};
     tags(
         (name = "Messages", description = "Send texts and read what became of them."),
         (name = "Senders", description = "What messages are from."),
+        (name = "Two-way", description = "What phones write, conversations, and what answers by itself."),
         (name = "Suppressions", description = "Numbers that must not be written to."),
         (name = "Account", description = "The account, its balance and its settings."),
         (name = "Access", description = "Signing in, sessions and API keys."),

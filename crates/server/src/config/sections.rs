@@ -27,6 +27,7 @@ pub struct Config {
     pub pipeline: Pipeline,
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
+    pub inbound: Inbound,
     pub log: Log,
     /// Carriers, in the order they are tried.
     #[serde(rename = "connection")]
@@ -72,6 +73,8 @@ sections! {
         intake_waiting_max: usize, commit_max: usize, queue_window: usize, memory_max: usize, retry_first_ms: u64, retry_factor: u32,
         retry_max_ms: u64, retries_max: u16, idempotency_days: u16,
     }
+    /// Messages from phones.
+    Inbound { parts_wait_s: u32, answers_per_hour: u32, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.

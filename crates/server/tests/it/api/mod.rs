@@ -12,3 +12,4 @@ mod requests;
 mod seed1;
 mod senders;
 mod suppressions;
+mod two_way;

@@ -12,6 +12,8 @@ const EVERY: Duration = Duration::from_secs(600);
 const PAGE: u32 = 500;
 /// A receipt that came before its answer finds it within minutes; a day is for carriers that are down.
 const PARKED_MS: i64 = 86_400_000;
+/// What phones wrote comes again from its carrier within a day, if at all.
+const INBOUND_SEEN_MS: i64 = 2 * 86_400_000;
 /// An attempt that was decided may still get its receipt for so long.
 const DECIDED_MS: i64 = 10 * 86_400_000;
 
@@ -33,6 +35,7 @@ async fn once(app: &App) -> Result<(), StoreError> {
     while sweep::delete_parked(&app.db, now - PARKED_MS, PAGE).await? > 0 {}
     let smpp_days = i64::from(app.config.smpp_server.keep_days);
     while smpp_delivery::delete_older(&app.db, now - smpp_days * 86_400_000, PAGE).await? > 0 {}
+    while inbound::forget_seen(&app.db, now - INBOUND_SEEN_MS, PAGE).await? > 0 {}
     while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_store::{Db, StoreError, smpp_delivery, sweep};
+use carillon_store::{Db, StoreError, inbound, smpp_delivery, sweep};
 
 use crate::app::App;
 use crate::pipeline::Pipeline;

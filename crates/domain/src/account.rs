@@ -95,6 +95,17 @@ pub enum MmsFallback {
     Refuse,
 }
 
+/// How far a person's STOP reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopScope {
+    /// Every message of the account.
+    #[default]
+    Account,
+    /// Messages from the number it was written to, and those that name no sender.
+    Sender,
+}
+
 /// Settings of an account, stored as JSON; a missing member has its default.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -121,6 +132,14 @@ pub struct Settings {
     pub limits: OwnLimits,
     /// What becomes of files that no carrier takes.
     pub mms_fallback: MmsFallback,
+    /// How far a STOP reaches.
+    pub stop_scope: StopScope,
+    /// What confirms a STOP, instead of the standard text.
+    pub opt_out_text: Option<String>,
+    /// What confirms a START.
+    pub opt_in_text: Option<String>,
+    /// What answers HELP.
+    pub help_text: Option<String>,
 }
 
 impl Default for Settings {
@@ -137,6 +156,10 @@ impl Default for Settings {
             verification: OwnRules::default(),
             limits: OwnLimits::default(),
             mms_fallback: MmsFallback::Link,
+            stop_scope: StopScope::Account,
+            opt_out_text: None,
+            opt_in_text: None,
+            help_text: None,
         }
     }
 }

@@ -7,6 +7,8 @@ pub mod event;
 pub mod id;
 pub mod limit;
 pub mod media;
+pub mod inbound;
+pub mod keyword;
 pub mod message;
 pub mod money;
 pub mod permission;

@@ -20,12 +20,14 @@ use crate::access::Access;
 use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
+use crate::access::{Access, Caller};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaFolder;
 use crate::notify::Notifier;
-use crate::pipeline::prepare::References;
+use crate::pipeline::prepare::{References, Rules};
 use crate::pipeline::{Pipeline, PipelineConfig, Running};
 use crate::routing;
 use crate::smpp_server::Binds;
@@ -126,6 +128,8 @@ impl App {
             routing_version: AtomicI64::new(0),
             running: Mutex::new(Some(running)),
         }));
+        inbound::reload_numbers(&app).await?;
+        inbound::start(&app);
         app.reload_routing().await?;
         Ok(app)
     }
@@ -147,6 +151,22 @@ impl App {
             self.reload_routing().await?;
         }
         Ok(())
+    }
+
+    /// The rules of the moment by which a caller's messages are taken.
+    pub fn rules<'a>(&'a self, caller: &'a Caller, prices: &'a PriceBook, now: i64) -> Rules<'a> {
+        Rules {
+            account: caller.account,
+            settings: &caller.info.settings,
+            senders: &caller.info.senders,
+            countries: caller.info.countries.as_deref(),
+            prices,
+            otp: &self.config.otp,
+            phone_key: &self.secrets.phone_key,
+            suppressed: self.pipeline.suppressed(),
+            references: &self.references,
+            now,
+        }
     }
 
     /// Ends what runs beside the requests: links get the answers they are owed, for at most `patience`; then what is known is made

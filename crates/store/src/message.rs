@@ -233,6 +233,33 @@ pub async fn by_ids(db: &Db, account: AccountNo, ids: &[MessageId]) -> Result<Ve
     rows.into_iter().map(Message::try_from).collect()
 }
 
+/// Up to `limit` messages to a number (its keyed hash) from an own number (digits) that can be answered, before an id, newest first.
+pub async fn of_conversation(
+    db: &Db,
+    account: AccountNo,
+    peer_tag: i64,
+    number: &str,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    // As the index's condition stands: the number is Flags::TWO_WAY.
+    let text = format!(
+        "{SELECT} WHERE m.account_no = $1 AND m.phone_tag = $2 AND m.id < $3 AND (m.flags & 8192) <> 0 \
+         AND REPLACE(m.sender, '+', '') = $4 AND COALESCE(b.state, 1) = 1 ORDER BY m.id DESC LIMIT $5"
+    );
+    let rows: Vec<Row> = read_db!(db, |c| {
+        sqlx::query_as(crate::db::built(text))
+            .bind(account.as_i64())
+            .bind(peer_tag)
+            .bind(before.unwrap_or(Uuid::max()))
+            .bind(number)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await
+    })?;
+    rows.into_iter().map(Message::try_from).collect()
+}
+
 /// The resource that the same request with this key made, today or yesterday; for a repetition that would not be accepted any more.
 pub async fn by_key(db: &Db, account: AccountNo, key: IdempotencyKey, now: i64) -> Result<Option<Uuid>, StoreError> {
     let row: Option<(Uuid,)> = read_db!(db, |c| {

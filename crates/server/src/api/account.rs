@@ -1,7 +1,7 @@
 //! The caller's own account and its settings.
 
 use axum::extract::State;
-use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, Tier};
+use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, StopScope, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::sender::Sender;
@@ -54,6 +54,9 @@ impl AccountView {
     }
 }
 
+/// Characters of what answers STOP, START and HELP.
+const ANSWER_MAX: usize = 320;
+
 /// Settings of an account; for the documentation.
 #[derive(ToSchema)]
 #[schema(as = Settings)]
@@ -86,6 +89,15 @@ pub struct SettingsView {
     /// Of files that no carrier takes: `link` puts links into the text, `refuse` refuses the message.
     #[schema(example = "link")]
     mms_fallback: String,
+    /// How far a person's STOP reaches: `account`, or `sender` (the number it was written to).
+    #[schema(example = "account")]
+    stop_scope: String,
+    /// What confirms a STOP (no advertising: the law allows one confirmation), at most 320 characters.
+    opt_out_text: Option<String>,
+    /// What confirms a START.
+    opt_in_text: Option<String>,
+    /// What answers HELP.
+    help_text: Option<String>,
 }
 
 /// What to change; what is left out stays.
@@ -120,6 +132,17 @@ pub struct SettingsChange {
     verification: Option<OwnRules>,
     #[schema(value_type = Option<String>, example = "link")]
     mms_fallback: Option<MmsFallback>,
+    #[schema(value_type = Option<String>, example = "account")]
+    stop_scope: Option<StopScope>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    opt_out_text: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    opt_in_text: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    help_text: Option<Option<String>>,
 }
 
 /// Tells null from not given.
@@ -157,6 +180,13 @@ impl SettingsChange {
         for (field, may) in self.verification.iter().flat_map(|own| platform.with(own).mistakes()) {
             refuse(&format!("verification/{field}"), may);
         }
+        let texts =
+            [("opt_out_text", &self.opt_out_text), ("opt_in_text", &self.opt_in_text), ("help_text", &self.help_text)];
+        for (field, text) in texts {
+            if text.as_ref().and_then(Option::as_ref).is_some_and(|t| !(1..=ANSWER_MAX).contains(&t.chars().count())) {
+                refuse(field, "1 to 320 characters");
+            }
+        }
         if !problem.errors.is_empty() {
             return Err(problem);
         }
@@ -172,6 +202,10 @@ impl SettingsChange {
             verification: self.verification.unwrap_or_else(|| old.verification.clone()),
             limits: old.limits,
             mms_fallback: self.mms_fallback.unwrap_or(old.mms_fallback),
+            stop_scope: self.stop_scope.unwrap_or(old.stop_scope),
+            opt_out_text: self.opt_out_text.unwrap_or_else(|| old.opt_out_text.clone()),
+            opt_in_text: self.opt_in_text.unwrap_or_else(|| old.opt_in_text.clone()),
+            help_text: self.help_text.unwrap_or_else(|| old.help_text.clone()),
         })
     }
 }

@@ -15,11 +15,15 @@ pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
 mod csv_table;
+pub mod conversations;
 mod docs;
 pub mod estimates;
 pub mod explain;
 pub mod history;
 pub mod idempotency;
+pub mod inbound_messages;
+pub mod inbound_numbers;
+pub mod keyword_rules;
 pub mod ledger;
 mod listen;
 mod loading;
@@ -136,6 +140,19 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(webhook_deliveries::replay))
         .routes(routes!(webhook_deliveries::list_callbacks))
         .routes(routes!(webhook_deliveries::retry_callback))
+        // Two-way
+        .routes(routes!(inbound_messages::list))
+        .routes(routes!(inbound_messages::read))
+        .routes(routes!(conversations::list))
+        .routes(routes!(conversations::read))
+        .routes(routes!(conversations::messages, conversations::reply))
+        .routes(routes!(conversations::mark_read))
+        .routes(routes!(keyword_rules::create, keyword_rules::list))
+        .routes(routes!(keyword_rules::read, keyword_rules::replace, keyword_rules::delete))
+        .routes(routes!(inbound_numbers::list))
+        .routes(routes!(inbound_numbers::create, inbound_numbers::list_all))
+        .routes(routes!(inbound_numbers::delete))
+        .routes(routes!(inbound_messages::unmatched))
         // Who must not be written to
         .routes(routes!(suppressions::create, suppressions::list))
         .routes(routes!(suppressions::read, suppressions::end))

@@ -213,18 +213,7 @@ pub fn rules<'a>(
     prices: &'a carillon_domain::price::PriceBook,
     now: i64,
 ) -> Rules<'a> {
-    Rules {
-        account: caller.account,
-        settings: &caller.info.settings,
-        senders: &caller.info.senders,
-        countries: caller.info.countries.as_deref(),
-        prices,
-        otp: &app.config.otp,
-        phone_key: &app.secrets.phone_key,
-        suppressed: app.pipeline.suppressed(),
-        references: &app.references,
-        now,
-    }
+    app.rules(caller, prices, now)
 }
 
 /// Checks everything but the recipients; further mistakes are added to those found before.

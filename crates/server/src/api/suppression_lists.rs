@@ -19,7 +19,7 @@ use super::error::{Code, Problem};
 use super::extract::{Can, Json, Operate, SuppressionsManage, parse_json};
 use super::messages::phone;
 use super::sending::Raw;
-use super::suppressions::{List, NewEntry, Wrong, open};
+use super::suppressions::{List, NewEntry, Wrong};
 use crate::app::App;
 use crate::clock::rfc3339;
 
@@ -151,7 +151,7 @@ async fn take(app: &App, list: List<'_>, rows: &[NewEntry]) -> Result<Json<Impor
                 Err(wrong) => report.refuse(row, wrong),
             }
         }
-        let added = open(app, list.account, &entries).await?;
+        let added = app.pipeline.suppressed().open(&app.db, list.account, &entries, app.clock.now_ms()).await?;
         let fresh = added.iter().filter(|(_, fresh)| *fresh).count();
         report.added += fresh;
         report.existing += added.len() - fresh;

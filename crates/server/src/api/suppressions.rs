@@ -7,8 +7,8 @@ use carillon_domain::id::{AccountNo, SuppressionId, TypeId};
 use carillon_domain::message::Category;
 use carillon_domain::phone::Phone;
 use carillon_domain::sender::Sender;
-use carillon_domain::suppression::{Blocks, Reason, Scope, Source};
-use carillon_store::suppression::{self, Filter, Held, NewSuppression, Suppression};
+use carillon_domain::suppression::{Reason, Scope, Source};
+use carillon_store::suppression::{self, Filter, NewSuppression, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -171,29 +171,9 @@ impl List<'_> {
     }
 }
 
-/// Opens entries and makes them count at once.
-pub(crate) async fn open(
-    app: &App,
-    account: AccountNo,
-    entries: &[NewSuppression],
-) -> Result<Vec<(SuppressionId, bool)>, Problem> {
-    let added = suppression::add(&app.db, account, entries, app.clock.now_ms()).await?;
-    let held: Vec<Held> = entries
-        .iter()
-        .map(|e| Held {
-            account,
-            phone_tag: e.phone_tag,
-            sender: e.scope.sender.clone().unwrap_or_default(),
-            blocks: Blocks::of(e.reason, e.scope.category),
-        })
-        .collect();
-    app.pipeline.suppressed().opened(&held);
-    Ok(added)
-}
-
 async fn add(app: &App, list: List<'_>, entry: &NewEntry) -> Result<(StatusCode, Json<EntryView>), Problem> {
     let new = list.judge(app, entry).map_err(Problem::from)?;
-    let added = open(app, list.account, &[new]).await?;
+    let added = app.pipeline.suppressed().open(&app.db, list.account, &[new], app.clock.now_ms()).await?;
     let (id, fresh) = added.first().copied().ok_or(Code::Internal)?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(EntryView::of(suppression::by_id(&app.db, list.account, id).await?))))

@@ -33,6 +33,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
+    pub inbound: Inbound,
     pub log: Log,
     /// Carriers, in the order they are tried.
     #[serde(rename = "connection")]
@@ -93,6 +94,8 @@ sections! {
     Throughput { regular: u32, premium: u32, vip: u32, }
     /// What is told to customers' servers.
     Webhooks { allow_http: bool, allow_private: bool, per_endpoint: u16, in_flight_max: u16, timeout_ms: u64, keep_days: u16, }
+    /// Messages from phones.
+    Inbound { parts_wait_s: u32, answers_per_hour: u32, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.

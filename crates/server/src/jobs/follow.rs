@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::inbound;
 
 const EVERY: Duration = Duration::from_secs(3);
 /// How far back changes are looked for each time: other processes' clocks differ, and their transactions take time. Milliseconds.
@@ -16,6 +17,9 @@ pub(super) async fn run(app: App) {
         match app.pipeline.suppressed().follow(&app.db, since).await {
             Ok(()) => since = now - OVERLAP_MS,
             Err(error) => tracing::warn!(%error, "the suppression list could not be read again: {error}"),
+        }
+        if let Err(error) = inbound::reload_numbers(&app).await {
+            tracing::warn!(%error, "the numbers that phones write to could not be read again: {error}");
         }
     }
 }

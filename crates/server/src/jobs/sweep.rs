@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_store::{Db, StoreError, smpp_delivery, sweep, verification};
+use carillon_store::{Db, StoreError, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::media;
@@ -13,6 +13,8 @@ const EVERY: Duration = Duration::from_secs(600);
 const PAGE: u32 = 500;
 /// A receipt that came before its answer finds it within minutes; a day is for carriers that are down.
 const PARKED_MS: i64 = 86_400_000;
+/// What phones wrote comes again from its carrier within a day, if at all.
+const INBOUND_SEEN_MS: i64 = 2 * 86_400_000;
 /// An attempt that was decided may still get its receipt for so long.
 const DECIDED_MS: i64 = 10 * 86_400_000;
 /// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
@@ -39,6 +41,7 @@ async fn once(app: &App) -> Result<(), StoreError> {
     while sweep::delete_parked(&app.db, now - PARKED_MS, PAGE).await? > 0 {}
     let smpp_days = i64::from(app.config.smpp_server.keep_days);
     while smpp_delivery::delete_older(&app.db, now - smpp_days * 86_400_000, PAGE).await? > 0 {}
+    while inbound::forget_seen(&app.db, now - INBOUND_SEEN_MS, PAGE).await? > 0 {}
     while sweep::delete_decided(&app.db, now - DECIDED_MS, PAGE).await? > 0 {}
     while verification::sweep::expire(&app.db, now, PAGE, &|a, v, s| app.ended(a, v, s)).await? > 0 {}
     app.notify.wake();

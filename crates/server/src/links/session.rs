@@ -9,12 +9,12 @@ use carillon_store::hot::{self, ReceiptKind};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::submit::{NotSent, Submitter};
+use super::submit::{NotSent, Submitter, alphabet};
 use super::{BREAKER_PAUSE, Shared, number, sleep_until};
 use crate::config::IdBase;
-use crate::pipeline::Late;
 use crate::pipeline::dispatch::Answer;
 use crate::pipeline::queue::Job;
+use crate::pipeline::{Ack, Inbound, Late};
 
 /// A session both ways, or a transmitter with its receiver.
 pub(super) struct Bound {
@@ -92,6 +92,13 @@ const LATE_MAX: usize = 10_000;
 
 /// Works until the session ends, or until all answers are in once the links stop.
 pub(super) async fn run(shared: &Shared, bound: Bound, session: usize) {
+    let no = shared.pipeline.number(shared.index);
+    shared.pipeline.link_changed(no);
+    work_on(shared, bound, session).await;
+    shared.pipeline.link_changed(no);
+}
+
+async fn work_on(shared: &Shared, bound: Bound, session: usize) {
     let Bound { sender, mut events, receiver } = bound;
     let (receiver_session, mut receiver_events) = receiver.unzip();
     let mut work = Work {
@@ -358,8 +365,10 @@ impl Work<'_> {
 
     fn deliver(&mut self, to: ReplyTo, sm: &DeliverSm, session: &Session) {
         let Some(receipt) = Receipt::of(sm) else {
-            // Inbound messages are not taken yet: the carrier keeps them and tries again.
-            session.respond_deliver(to, CommandStatus::RX_T_APPN);
+            let (pipeline, no) = (&self.shared.pipeline, self.shared.pipeline.number(self.shared.index));
+            let alphabet = alphabet(&self.shared.settings);
+            let inbound = Inbound::of_sm(no, sm, alphabet, pipeline.repeats_until(no));
+            pipeline.inbound(inbound, Ack::Session(session.clone(), to));
             return;
         };
         let settings = &self.shared.settings;

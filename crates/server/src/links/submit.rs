@@ -36,7 +36,7 @@ fn unfit(kind: SendErrorKind, code: ErrorCode, why: impl Into<String>) -> NotSen
 }
 
 /// What the connection means by GSM-7.
-fn alphabet(settings: &Connection) -> Alphabet {
+pub(super) fn alphabet(settings: &Connection) -> Alphabet {
     match settings.alphabet {
         config::Alphabet::Gsm7 => Alphabet::Gsm7,
         config::Alphabet::Gsm7Packed => Alphabet::Gsm7Packed,

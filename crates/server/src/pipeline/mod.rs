@@ -9,6 +9,7 @@ mod cancel;
 mod carrier;
 pub mod dispatch;
 mod feed;
+mod inbound;
 mod memory;
 pub mod prepare;
 mod pulse;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use carillon_domain::account::Tier;
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::AccountNo;
-use carillon_domain::message::Lane;
+use carillon_domain::message::{Flags, Lane};
 use carillon_domain::price::PriceBook;
 use carillon_domain::retry::RetryPolicy;
 use carillon_domain::route::{Book, Measured, PrefixMap};
@@ -54,6 +55,7 @@ use sim::Hot;
 use writer::{IntakeEntry, SettleEntry, Writer};
 
 pub use carrier::{ConnectionState, Late, LineState};
+pub use inbound::{Ack, Arrived, Inbound, OwnNumbers};
 pub use memory::OtpAnswer;
 pub use suppressed::Suppressed;
 
@@ -182,6 +184,10 @@ struct Shared {
     owed: Mutex<FxHashSet<(AccountNo, u16)>>,
     owed_more: Notify,
     suppressed: Suppressed,
+    own_numbers: OwnNumbers,
+    inbound: inbound::Waiting,
+    /// A message from a phone asks for something.
+    answers_due: Notify,
     stop: CancellationToken,
     /// Nobody hands the writer anything any more.
     drained: AtomicBool,
@@ -252,6 +258,9 @@ impl Pipeline {
             owed: Mutex::default(),
             owed_more: Notify::new(),
             suppressed: Suppressed::default(),
+            own_numbers: OwnNumbers::default(),
+            inbound: inbound::Waiting::default(),
+            answers_due: Notify::new(),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -310,7 +319,7 @@ impl Pipeline {
         Ok((verdict, Some(fate)))
     }
 
-    fn enter(&self, entry: IntakeEntry) -> Result<(), SubmitError> {
+    fn enter(&self, mut entry: IntakeEntry) -> Result<(), SubmitError> {
         if self.0.stop.is_cancelled() {
             return Err(SubmitError::Unavailable("the server is stopping".into()));
         }
@@ -320,7 +329,17 @@ impl Pipeline {
         {
             return Err(SubmitError::Suppressed);
         }
+        let IntakeRequest { account, messages, .. } = &mut entry.request;
+        for message in messages.iter_mut() {
+            let two_way = message.sender.as_deref().is_some_and(|s| self.own_numbers().answers(*account, s));
+            message.flags = message.flags.with(Flags::TWO_WAY, two_way);
+        }
         self.0.inbox.push_intake(entry, self.0.config.intake_waiting_max)
+    }
+
+    /// Wakes who does what messages from phones ask for.
+    pub fn answers_due(&self) -> &Notify {
+        &self.0.answers_due
     }
 
     /// Who must not be written to.

@@ -9,7 +9,7 @@ use carillon_domain::id::{AccountNo, SuppressionId};
 use carillon_domain::message::Flags;
 use carillon_domain::suppression::Blocks;
 use carillon_store::hot::NewMessage;
-use carillon_store::suppression::{self, Change, Held};
+use carillon_store::suppression::{self, Change, Held, NewSuppression};
 use carillon_store::{Db, StoreError};
 use parking_lot::RwLock;
 use rustc_hash::{FxHashSet, FxHasher};
@@ -87,6 +87,25 @@ impl Suppressed {
     /// Whether nobody is on any list.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Opens entries of a list and makes them count at once. For each its id, and whether it is new.
+    pub async fn open(
+        &self,
+        db: &Db,
+        account: AccountNo,
+        entries: &[NewSuppression],
+        now: i64,
+    ) -> Result<Vec<(SuppressionId, bool)>, StoreError> {
+        let added = suppression::add(db, account, entries, now).await?;
+        let held = |e: &NewSuppression| Held {
+            account,
+            phone_tag: e.phone_tag,
+            sender: e.scope.sender.clone().unwrap_or_default(),
+            blocks: Blocks::of(e.reason, e.scope.category),
+        };
+        self.opened(&entries.iter().map(held).collect::<Vec<_>>());
+        Ok(added)
     }
 
     /// Takes in entries that were opened.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Behaviour, Dialect, SimulatorConfig, Totals, start};
+use super::{Behaviour, Dialect, SimulatorConfig, Totals, Written, start};
 
 /// Be an SMSC on a TCP port, with the faults asked for. Sandbox numbers behave as docs/ERROR_CODES.md says.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,6 +69,9 @@ pub struct SimulatorArgs {
     /// What the random choices begin from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Let a phone write once a client has bound: FROM,TO,TEXT; may be given several times.
+    #[arg(long, value_parser = written)]
+    write: Vec<Written>,
     /// Count messages taken more than once (60 bytes of memory for each message).
     #[arg(long)]
     record: bool,
@@ -78,6 +81,21 @@ fn percent(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err("a number from 0 to 100 is wanted".to_owned()),
+    }
+}
+
+/// `FROM,TO,TEXT` as UCS-2.
+fn written(text: &str) -> Result<Written, String> {
+    let mut fields = text.splitn(3, ',');
+    match (fields.next(), fields.next(), fields.next()) {
+        (Some(from), Some(to), Some(text)) if !from.is_empty() && !to.is_empty() => Ok(Written {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            data_coding: 8,
+            short_message: text.encode_utf16().take(70).flat_map(u16::to_be_bytes).collect(),
+            ..Written::default()
+        }),
+        _ => Err("FROM,TO,TEXT is wanted, such as 4915112345678,22333,STOP".to_owned()),
     }
 }
 
@@ -118,6 +136,7 @@ impl SimulatorArgs {
     /// When the address cannot be listened on, or nothing can be printed.
     pub async fn run(self, stop: impl Future<Output = ()>, out: &mut impl Write) -> io::Result<()> {
         let simulator = start(self.config()).await?;
+        self.write.iter().cloned().for_each(|written| simulator.write(written));
         writeln!(out, "SMSC simulator listens on {}", simulator.addr())?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut last = Totals::default();

@@ -18,6 +18,11 @@ use tokio::time::{Duration, Instant};
 use super::behaviour::{Answer, Behaviour};
 use super::dialect::Facts;
 use crate::clock::Clock;
+use phones::Phones;
+
+mod phones;
+
+pub use phones::Written;
 
 /// Things due within this time of one another are done together.
 const TICK_MS: u64 = 5;
@@ -51,6 +56,8 @@ pub struct Totals {
     pub repeated: u64,
     /// Receipts due that wait for a free slot or a bind that receives.
     pub waiting: u64,
+    /// Messages from phones acknowledged.
+    pub phones: u64,
 }
 
 /// An address of up to 20 octets, by value: a slice of the read buffer would keep all of it in memory until the receipt.
@@ -147,6 +154,7 @@ pub(super) struct Exchange {
     /// How often each message was taken, by a hash of what it is; `None` when not recorded.
     seen: Option<FxHashMap<u64, Seen>>,
     scratch: (Vec<u8>, Vec<u8>),
+    phones: Phones,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +184,7 @@ impl Exchange {
             refusals: FxHashMap::default(),
             seen: record.then(FxHashMap::default),
             scratch: (Vec::new(), Vec::new()),
+            phones: Phones::default(),
         }
     }
 
@@ -193,6 +202,7 @@ impl Exchange {
             self.systems[system].receivers.push(bind);
         }
         self.drain(system);
+        self.drain_phones();
         bind
     }
 
@@ -216,6 +226,10 @@ impl Exchange {
             match event {
                 Event::Submit { to, sm } => self.on_submit(bind, system, to, &sm),
                 Event::Request { to, pdu } => self.on_request(bind, system, to, pdu),
+                Event::DeliverResp { token, .. } | Event::NoAnswer { token } if self.phones.knows(token) => {
+                    let taken = matches!(event, Event::DeliverResp { status: CommandStatus::ROK, .. });
+                    self.phone_answered(token, taken);
+                }
                 Event::DeliverResp { token, status: CommandStatus::ROK, .. } => self.acknowledged(token),
                 Event::DeliverResp { token, .. } | Event::NoAnswer { token } => self.again(token),
                 Event::Closed { unanswered, .. } => self.closed(bind, system, &unanswered),
@@ -230,6 +244,7 @@ impl Exchange {
         let system = &mut self.systems[system];
         system.receivers.retain(|receiver| *receiver != bind);
         // Not acknowledged, so not known to be safe: the next bind has them again, and first.
+        self.phones.lost(unanswered);
         for token in unanswered.iter().rev() {
             if let Some(receipt) = self.in_flight.remove(token) {
                 self.totals.repeated += 1;

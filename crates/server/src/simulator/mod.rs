@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 pub use args::SimulatorArgs;
 pub use behaviour::Behaviour;
 pub use dialect::Dialect;
-pub use exchange::Totals;
+pub use exchange::{Totals, Written};
 
 use crate::clock::Clock;
 use exchange::Exchange;
@@ -115,6 +115,11 @@ impl Simulator {
     /// Changes how messages are treated from now on; what is already due stays as planned.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         self.shared.exchange.lock().behaviour = behaviour;
+    }
+
+    /// A phone writes to one of the client's numbers.
+    pub fn write(&self, written: Written) {
+        self.shared.exchange.lock().write(written);
     }
 
     /// Closes every connection at once, as a failing carrier does. Messages taken are kept: their receipts wait for the next bind.

@@ -19,3 +19,4 @@ mod seed1;
 mod senders;
 mod suppressions;
 mod verifications;
+mod two_way;

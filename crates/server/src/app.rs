@@ -16,7 +16,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
 use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;

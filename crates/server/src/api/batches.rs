@@ -282,7 +282,7 @@ async fn prepare_batch(
     let key = idempotency::key(headers, "POST /v1/batches", bytes)?;
     let prices = app.pipeline.prices();
     let now = app.clock.now_ms();
-    let rules = sending::rules(app, &caller, &prices, now);
+    let rules = app.rules(&caller, &prices, now);
     let mut mistakes = Vec::new();
     let to = many(&sending, &mut mistakes);
     let content = sending::content(&sending, true, &rules, &mut mistakes);

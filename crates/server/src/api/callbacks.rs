@@ -8,6 +8,7 @@ use carillon_providers::{Callback, CallbackError};
 
 use super::error::{Code, Problem};
 use crate::app::App;
+use crate::pipeline::Inbound;
 
 /// Takes receipts and inbound messages. An unknown connection is 404; a wrong secret, no signature or a wrong one 403.
 pub(super) async fn take(
@@ -25,9 +26,11 @@ pub(super) async fn take(
     let headers: Vec<_> =
         headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
     let heard = listening.heard(&Callback { url: &url, headers: &headers, body: &body }).map_err(refused)?;
-    if !heard.inbound.is_empty() {
-        // Inbound messages are not taken yet: the carrier keeps them and tries again.
-        return Err(Code::NotReady.with("inbound messages are not taken yet"));
+    for message in heard.inbound {
+        let part = message.part.map(|p| (p.reference, p.total, p.index));
+        let text = with_media(message.text, &message.media);
+        let inbound = Inbound::text(listening.no(), Some(message.id), message.from, message.to, &text);
+        app.pipeline.take_inbound(Inbound { part, ..inbound }).await?;
     }
     metrics::counter!("carillon_callbacks_total", "result" => "taken").increment(1);
     if app.links.receipts(&listening, heard.receipts).await {
@@ -35,6 +38,12 @@ pub(super) async fn take(
     } else {
         Err(Code::NotReady.into())
     }
+}
+
+/// Pictures and videos lie with the carrier: their addresses follow the text.
+fn with_media(text: String, media: &[(String, String)]) -> String {
+    let addresses = media.iter().map(|(address, _)| address.as_str());
+    std::iter::once(text.as_str()).filter(|t| !t.is_empty()).chain(addresses).collect::<Vec<_>>().join("\n")
 }
 
 /// The address as the carrier called it: what it signs.

@@ -52,7 +52,7 @@ pub struct ConversationView {
 #[serde(tag = "direction", rename_all = "snake_case")]
 pub enum Said {
     /// It came from the phone.
-    Inbound(InboundView),
+    Inbound(Box<InboundView>),
     /// It went to the phone.
     Outbound(Box<MessageView>),
 }
@@ -134,7 +134,7 @@ async fn said(
     let filter = Filter { conversation: Some(c.id), ..Filter::default() };
     let came = inbound_message::list(&app.db, caller.account, filter, before, limit).await?;
     let went = conversation::sent(&app.db, caller.account, c, before, limit).await?;
-    let came = came.into_iter().map(|m| (m.id.0, Said::Inbound(InboundView::of(m))));
+    let came = came.into_iter().map(|m| (m.id.0, Said::Inbound(Box::new(InboundView::of(m)))));
     let went = went.into_iter().map(|m| (m.id.0, Said::Outbound(Box::new(MessageView::of(m, &caller.info)))));
     let mut all: Vec<_> = came.chain(went).collect();
     all.sort_by_key(|(id, _)| std::cmp::Reverse(*id));

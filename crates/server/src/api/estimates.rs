@@ -95,7 +95,7 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
     let caller = asker.named(app, sending.client_id()).await?;
     sending.attach(app, &caller).await?;
     let prices = app.pipeline.prices();
-    let rules = sending::rules(app, &caller, &prices, app.clock.now_ms());
+    let rules = app.rules(&caller, &prices, app.clock.now_ms());
     let mut mistakes = Vec::new();
     let bulk = matches!(sending.to, Some(To::Many(_)));
     let alone;

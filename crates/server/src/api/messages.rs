@@ -187,7 +187,7 @@ pub async fn create(
     sending.attach(&app, &caller).await?;
     let key = idempotency::key(&headers, "POST /v1/messages", &bytes)?;
     let prices = app.pipeline.prices();
-    let message = one(&sending, &sending::rules(&app, &caller, &prices, app.clock.now_ms()))?;
+    let message = one(&sending, &app.rules(&caller, &prices, app.clock.now_ms()))?;
     let request = IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
     let submitted = if sending.is_otp() {
         app.pipeline.submit_otp(request).await

@@ -19,7 +19,6 @@ use serde_json::{Map, Value};
 use super::error::{Code, FieldError, Problem};
 use super::extract::{begins_object, body_of, check_content_type, classify, parse_json, pointer};
 use super::recipients::Recipient;
-use crate::access::Caller;
 use crate::app::App;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Attached, Content, Draft, Mistake, Rules};
@@ -204,16 +203,6 @@ impl<'a> Sending<'a> {
             .map(|(_, field, why)| Mistake::new(field, "unknown_field", why))
             .collect()
     }
-}
-
-/// The rules of the moment for a caller.
-pub fn rules<'a>(
-    app: &'a App,
-    caller: &'a Caller,
-    prices: &'a carillon_domain::price::PriceBook,
-    now: i64,
-) -> Rules<'a> {
-    app.rules(caller, prices, now)
 }
 
 /// Checks everything but the recipients; further mistakes are added to those found before.

@@ -235,6 +235,9 @@ impl Work<'_> {
         let content = self.content(sm, &rules)?;
         let phone = prepare::recipient(&to, rules.settings).map_err(|_| CommandStatus::RINVDSTADR)?;
         let message = content.message(&rules, phone, 0, true).map_err(|mistake| status::of_mistake(&mistake))?;
+        if rules.suppressed.holds_new(rules.account, &message) {
+            return Err(status::SUPPRESSED);
+        }
         self.count(u64::from(message.parts));
         Ok(message)
     }
@@ -304,7 +307,9 @@ impl Work<'_> {
             destinations.push(address);
             let message = phone.and_then(|phone| {
                 let message = content.message(&rules, phone, index as u32, false);
-                message.map_err(|mistake| status::of_mistake(&mistake))
+                let message = message.map_err(|mistake| status::of_mistake(&mistake))?;
+                let held = rules.suppressed.holds_new(rules.account, &message);
+                if held { Err(status::SUPPRESSED) } else { Ok(message) }
             });
             match message {
                 Ok(message) => messages.push(message),

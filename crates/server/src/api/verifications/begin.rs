@@ -13,7 +13,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::error::{Code, Problem};
-use super::super::sending;
 use super::ResendBody;
 use crate::access::{Caller, code};
 use crate::app::App;
@@ -189,7 +188,7 @@ fn message(
 ) -> Result<NewMessage, Vec<Mistake>> {
     let draft = Draft { from, text: Some(template), otp: true, otp_code: Some(code), client_ref, ..Draft::default() };
     let prices = app.pipeline.prices();
-    let rules = sending::rules(app, caller, &prices, now);
+    let rules = app.rules(caller, &prices, now);
     let content = prepare::content(&draft, &rules, &mut |_| 0)?;
     let to = to.ok_or_else(Vec::new)?;
     let mut message = content.message(&rules, to, 0, true).map_err(|mistake| vec![mistake])?;

@@ -18,5 +18,5 @@ mod routes;
 mod seed1;
 mod senders;
 mod suppressions;
-mod verifications;
 mod two_way;
+mod verifications;

@@ -15,6 +15,8 @@ pub struct Rate {
     limit: u64,
     /// How many may go at once after a pause.
     burst: u64,
+    /// What any second may see; more than the limit where the bucket alone decides.
+    in_a_second: u64,
     /// When parts went, and how many at once.
     log: VecDeque<(u64, u64)>,
     /// Sum of the log.
@@ -27,12 +29,12 @@ impl Rate {
     /// Of `limit` parts a second; 0 is no limit.
     pub fn new(limit: u32) -> Rate {
         let limit = u64::from(limit);
-        Rate { limit, burst: 1 + limit / 20, log: VecDeque::new(), sent: 0, full_at_us: 0 }
+        Rate { limit, burst: 1 + limit / 20, in_a_second: limit, log: VecDeque::new(), sent: 0, full_at_us: 0 }
     }
 
-    /// As `new`, for those who come to us: a whole second's worth may come at once.
+    /// As `new`, for those who come to us: a second's worth may come at once, and the limit holds on average.
     pub fn forgiving(limit: u32) -> Rate {
-        Rate { burst: u64::from(limit), ..Rate::new(limit) }
+        Rate { burst: u64::from(limit), in_a_second: 2 * u64::from(limit), ..Rate::new(limit) }
     }
 
     /// How many parts a second.
@@ -53,7 +55,7 @@ impl Rate {
             self.sent -= self.log.pop_front().map_or(0, |(_, parts)| parts);
         }
         let used = self.full_at_us.saturating_sub(now_ms * 1_000).div_ceil(self.interval_us());
-        self.limit.saturating_sub(self.sent).min(self.burst.saturating_sub(used))
+        self.in_a_second.saturating_sub(self.sent).min(self.burst.saturating_sub(used))
     }
 
     /// Takes parts; what goes beyond the available is waited for by those that follow (a message's parts go together).
@@ -76,7 +78,7 @@ impl Rate {
         }
         let bucket = self.full_at_us.saturating_sub((self.burst - 1) * self.interval_us()).div_ceil(1_000);
         // The log frees a part when enough of its oldest are a second old.
-        let mut excess = (self.sent + 1).saturating_sub(self.limit);
+        let mut excess = (self.sent + 1).saturating_sub(self.in_a_second);
         let mut window = now_ms;
         for (at, parts) in &self.log {
             if excess == 0 {

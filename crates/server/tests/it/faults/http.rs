@@ -61,7 +61,8 @@ async fn what_is_not_the_carriers_is_not_believed() {
     let (rest, token) = good.rsplit_once('/').unwrap();
     let other: String = token.chars().rev().collect();
     let body = json!({ "mid": "c0", "dst": web.taken()[0]["to"], "st": "DELIVRD" });
-    let large = json!({ "mid": "c0", "st": "x".repeat(2 << 20) });
+    // Too large by a little: the server has read all of it when it refuses, so that the answer is not lost with the connection.
+    let large = json!({ "mid": "c0", "st": "x".repeat(1 << 20) });
     let table = [
         (format!("{rest}/{other}"), &body, 403),
         (format!("{rest}/{}", &token[1..]), &body, 403),

@@ -15,7 +15,7 @@ pub struct Rate {
     limit: u64,
     /// How many may go at once after a pause.
     burst: u64,
-    /// What any second may see; more than the limit where the bucket alone decides.
+    /// What any second may see; no bound where the bucket alone decides.
     in_a_second: u64,
     /// When parts went, and how many at once.
     log: VecDeque<(u64, u64)>,
@@ -34,7 +34,7 @@ impl Rate {
 
     /// As `new`, for those who come to us: a second's worth may come at once, and the limit holds on average.
     pub fn forgiving(limit: u32) -> Rate {
-        Rate { burst: u64::from(limit), in_a_second: 2 * u64::from(limit), ..Rate::new(limit) }
+        Rate { burst: u64::from(limit), in_a_second: u64::MAX, ..Rate::new(limit) }
     }
 
     /// How many parts a second.

@@ -1,12 +1,12 @@
 //! Tables of two columns as CSV: read whole with every bad row named, and written.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use super::error::{Code, Problem};
-use super::extract::too_large;
+use super::extract::{body_of, media_type};
 use crate::app::App;
 
 /// Bad rows that are listed; of more only the number is told.
@@ -19,17 +19,16 @@ pub struct Csv(pub Bytes);
 impl FromRequest<App> for Csv {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let given = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        if !given.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/csv") {
+        if !is_csv(request.headers()) {
             return Err(Code::UnsupportedMediaType.with("send `Content-Type: text/csv`"));
         }
-        let max = app.config.server.batch_body_max;
-        match axum::body::to_bytes(request.into_body(), max).await {
-            Ok(bytes) => Ok(Csv(bytes)),
-            Err(e) if too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
-            Err(_) => Err(Code::MalformedCsv.with("the body ended before it was complete")),
-        }
+        body_of(request, app, app.config.server.batch_body_max).await.map(Csv)
     }
+}
+
+/// Whether a body is said to be CSV.
+pub(super) fn is_csv(headers: &HeaderMap) -> bool {
+    media_type(headers).eq_ignore_ascii_case("text/csv")
 }
 
 /// Makes a row of its two columns, or says what is wrong with it.

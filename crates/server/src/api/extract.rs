@@ -198,9 +198,14 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+/// The media type a body is said to have, without its parameters; empty if it says none.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let media = given.split(';').next().unwrap_or("").trim();
+    given.split(';').next().unwrap_or("").trim()
+}
+
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media = media_type(headers);
     let json = media.eq_ignore_ascii_case("application/json")
         || (media.starts_with("application/") && media.ends_with("+json"));
     if json { Ok(()) } else { Err(Code::UnsupportedMediaType.into()) }
@@ -217,7 +222,7 @@ pub(super) async fn body_of(request: Request, app: &App, max: usize) -> Result<B
     }
 }
 
-pub(super) fn too_large(e: &axum::Error) -> bool {
+fn too_large(e: &axum::Error) -> bool {
     let source = std::error::Error::source(e);
     source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>())
 }

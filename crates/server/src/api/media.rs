@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{Code, Problem};
-use super::extract::{AccountRead, Can, Id, Json, MediaManage, Query};
+use super::extract::{AccountRead, Can, Id, Json, MediaManage, Query, body_of, media_type};
 use super::ledger::ListQuery;
 use super::page::{Paged, Window};
 use crate::app::App;
@@ -83,16 +83,11 @@ pub struct Upload(Bytes);
 impl FromRequest<App> for Upload {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let max = app.config.media.file_max;
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let kind = media_type(request.headers());
         if kind.starts_with("multipart/") || kind.starts_with("application/x-www-form-urlencoded") {
             return Err(Code::UnsupportedMediaType.with("send the octets of the file as the body, not a form"));
         }
-        match axum::body::to_bytes(request.into_body(), max).await {
-            Ok(octets) => Ok(Upload(octets)),
-            Err(e) if super::extract::too_large(&e) => Err(Code::PayloadTooLarge.with(format!("at most {max} bytes"))),
-            Err(_) => Err(Code::MalformedJson.with("the body ended before it was complete")),
-        }
+        body_of(request, app, app.config.media.file_max).await.map(Upload)
     }
 }
 

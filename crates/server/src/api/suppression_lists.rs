@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use carillon_domain::account::Settings;
@@ -15,10 +15,10 @@ use http_body_util::channel::Channel;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::csv_table::is_csv;
 use super::error::{Code, Problem};
-use super::extract::{Can, Json, Operate, SuppressionsManage, parse_json};
+use super::extract::{Can, Json, Operate, SuppressionsManage, body_of, check_content_type, parse_json};
 use super::messages::phone;
-use super::sending::Raw;
 use super::suppressions::{List, NewEntry, Wrong};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -85,14 +85,12 @@ pub struct Rows(Vec<NewEntry>);
 
 impl FromRequest<App> for Rows {
     type Rejection = Problem;
-    async fn from_request(mut request: Request, app: &App) -> Result<Self, Problem> {
-        let given = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let csv = given.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/csv");
-        if csv {
-            // The limits of a large JSON body are those of a CSV.
-            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let csv = is_csv(request.headers());
+        if !csv {
+            check_content_type(request.headers())?;
         }
-        let Raw(bytes) = Raw::<true>::from_request(request, app).await?;
+        let bytes = body_of(request, app, app.config.server.batch_body_max).await?;
         let rows = if csv { read_csv(&bytes)? } else { parse_json::<ImportBody>(&bytes)?.entries };
         let pointer = if csv { "#" } else { "#/entries" };
         match rows.len() {

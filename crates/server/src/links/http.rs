@@ -20,9 +20,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::{BREAKER_PAUSE, Shared};
+use crate::notify::guard::Guard;
 use crate::pipeline::dispatch::Answer;
 use crate::pipeline::queue::Job;
-use crate::routing::host::PublicOnly;
 
 /// What an HTTP connection speaks, and with whom.
 pub(super) struct Carrier {
@@ -48,7 +48,7 @@ pub(super) fn client(public_only: bool) -> Result<Client, reqwest::Error> {
     // Only fails if one is installed already, which is as good.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder();
-    let builder = if public_only { builder.dns_resolver(Arc::new(PublicOnly)).no_proxy() } else { builder };
+    let builder = if public_only { builder.dns_resolver(Arc::new(Guard::STRICT)).no_proxy() } else { builder };
     builder
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())

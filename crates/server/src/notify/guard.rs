@@ -50,6 +50,9 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// The public internet and nothing else.
+    pub const STRICT: Guard = Guard { allow_http: false, allow_private: false };
+
     /// By the settings.
     pub fn new(settings: &Webhooks) -> Guard {
         Guard { allow_http: settings.allow_http, allow_private: settings.allow_private }
@@ -91,10 +94,14 @@ impl Guard {
     }
 
     /// The addresses of a host, if all of them may be gone to: a name that leads to both kinds is up to no good.
-    async fn resolve(self, host: String) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+    pub async fn resolve(
+        self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
         if !self.allow_private && found.iter().any(|address| !is_public(address.ip())) {
-            return Err(Refused::Private(host).into());
+            return Err(Refused::Private(host.to_owned()).into());
         }
         Ok(found)
     }
@@ -104,7 +111,7 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let (guard, host) = (*self, name.as_str().to_owned());
         Box::pin(async move {
-            let addresses = guard.resolve(host).await?;
+            let addresses = guard.resolve(&host, 0).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -123,7 +130,13 @@ fn is_public_name(host: &str) -> bool {
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
+        // Behind NAT64 (RFC 6052) every IPv4 address is told as one of these: what counts is the one within.
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+            }
+            _ => is_public_v6(v6),
+        },
     }
 }
 
@@ -159,7 +172,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
     ];
     let bits = address.to_bits();
-    let global = bits >> 125 == 0b001; // 2000::/3: not ::ffff:0:0/96, 64:ff9b::/96, fc00::/7, fe80::/10, ff00::/8
+    let global = bits >> 125 == 0b001; // 2000::/3: not ::ffff:0:0/96, fc00::/7, fe80::/10, ff00::/8
     global && !NOT.iter().any(|(net, len)| (bits ^ net.to_bits()) >> (128 - len) == 0)
 }
 

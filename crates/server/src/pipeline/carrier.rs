@@ -211,7 +211,6 @@ impl Pipeline {
         let now = self.now();
         let (mut room, mut ended) = (room, Vec::new());
         let line = self.line(connection);
-        let from = out.len();
         if line.info.tried.claims {
             room = self.pull_claimed(connection, &line, room, out);
         }
@@ -237,7 +236,6 @@ impl Pipeline {
         }
         drop(memory);
         self.end(ended);
-        debug_assert!(from <= claimed);
         if line.info.tried.claims {
             self.claim(connection, &line, out.split_off(claimed));
         }
@@ -421,17 +419,13 @@ impl Pipeline {
 
     /// Delivery reports came together. Whether all are durable: not if one was set aside, or the database takes none for too long.
     pub async fn receipts_durable(&self, receipts: Vec<Receipt>) -> bool {
-        let reroute = self.0.memory.lock().routing.any_reroutes();
         let (mut entries, mut told) = (Vec::with_capacity(receipts.len()), Vec::with_capacity(receipts.len()));
         for receipt in receipts {
             let (tell, durable) = oneshot::channel();
-            entries.push(SettleEntry {
-                item: SettleItem::Receipt(Receipt { reroute, ..receipt }),
-                then: Then::Tell(tell),
-            });
+            entries.push((receipt, Then::Tell(tell)));
             told.push(durable);
         }
-        self.settle(entries);
+        self.settle_receipts(entries);
         let all = async {
             for durable in told {
                 if durable.await.is_err() {
@@ -445,11 +439,17 @@ impl Pipeline {
 
     /// A delivery report came; it is acknowledged once durable.
     pub fn receipts(&self, receipts: impl IntoIterator<Item = (Receipt, Option<(Session, ReplyTo)>)>) {
-        let reroutes = self.0.memory.lock().routing.any_reroutes();
-        self.settle(receipts.into_iter().map(|(receipt, ack)| SettleEntry {
-            item: SettleItem::Receipt(Receipt { reroute: reroutes, ..receipt }),
-            then: Then::Acknowledge(ack),
-        }));
+        self.settle_receipts(receipts.into_iter().map(|(receipt, ack)| (receipt, Then::Acknowledge(ack))));
+    }
+
+    /// Whether a failure may lead elsewhere is the routes' affair, not the link's.
+    fn settle_receipts(&self, receipts: impl IntoIterator<Item = (Receipt, Then)>) {
+        let reroute = self.0.memory.lock().routing.any_reroutes();
+        self.settle(
+            receipts
+                .into_iter()
+                .map(|(receipt, then)| SettleEntry { item: SettleItem::Receipt(Receipt { reroute, ..receipt }), then }),
+        );
     }
 }
 

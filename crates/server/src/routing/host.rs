@@ -1,21 +1,19 @@
 //! Where accounts' own connections may lead: hosts of the public internet. An account could otherwise knock on doors inside the operator's network.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use crate::notify::guard::{Guard, Refused};
 
-/// The address of a host, if all that its name leads to are public: one that leads to both kinds is up to no good. Who connects takes this
-/// very address; the name may lead elsewhere a moment later.
+/// The address of a host, if all that its name leads to are public. Who connects takes this very address; the name may lead elsewhere a
+/// moment later.
 pub async fn public(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    let refused = || io::Error::new(io::ErrorKind::PermissionDenied, format!("{host} is not on the public internet"));
-    match found.first() {
-        Some(first) if found.iter().all(|address| is_public(address.ip())) => Ok(*first),
-        Some(_) => Err(refused()),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} leads nowhere"))),
-    }
+    let found = Guard::STRICT.resolve(host, port).await.map_err(|e| match e.downcast::<Refused>() {
+        Ok(refused) => io::Error::new(io::ErrorKind::PermissionDenied, refused),
+        Err(other) => io::Error::other(other),
+    })?;
+    found.into_iter().next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} leads nowhere")))
 }
 
 /// How long a name may take to be looked up when it is set.
@@ -36,54 +34,6 @@ pub async fn may_be_named(url: &str) -> Result<(), String> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => Err(e.to_string()),
         _ => Err(format!("{host} leads nowhere")),
-    }
-}
-
-/// Looks names up for HTTP clients, as `public` does.
-#[derive(Clone, Copy, Debug)]
-pub struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let address = public(name.as_str(), 0).await?;
-            Ok(Box::new(std::iter::once(address)) as Addrs)
-        })
-    }
-}
-
-/// Whether an address may be a stranger's: none that IANA has set aside.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            let set_aside = v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_documentation()
-                || a == 0
-                || a >= 224
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 198 && (18..20).contains(&b))
-                || (a, b, c) == (192, 0, 0)
-                || (a, b, c) == (192, 88, 99)
-                || v4.octets() == [168, 63, 129, 16];
-            !set_aside
-        }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped().or_else(|| translated(v6)) {
-            Some(v4) => is_public(v4.into()),
-            None => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0x0db8],
-        },
-    }
-}
-
-/// The IPv4 address within one of NAT64 (RFC 6052) or 6to4 (RFC 3056).
-fn translated(v6: Ipv6Addr) -> Option<std::net::Ipv4Addr> {
-    let s = v6.segments();
-    let of = |high: u16, low: u16| std::net::Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match s {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(of(high, low)),
-        _ => None,
     }
 }
 
@@ -119,7 +69,7 @@ mod tests {
             ("ff02::1", false),
         ];
         for (text, expected) in rows {
-            assert_eq!(is_public(text.parse().unwrap()), expected, "{text}");
+            assert_eq!(crate::notify::guard::is_public(text.parse().unwrap()), expected, "{text}");
             assert_eq!(public(text, 2775).await.is_ok(), expected, "{text}");
         }
         assert!(public("localhost", 2775).await.is_err());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const STRICT: Guard = Guard { allow_http: false, allow_private: false };
+const STRICT: Guard = Guard::STRICT;
 const HTTP_TOO: Guard = Guard { allow_http: true, allow_private: false };
 const TRUSTED: Guard = Guard { allow_http: true, allow_private: true };
 
@@ -221,9 +221,9 @@ fn what_settings_allow() {
 /// A name passes as it is written, and what it leads to is refused when it is looked up.
 #[tokio::test]
 async fn names_are_checked_where_they_lead() {
-    let refused = STRICT.resolve("localhost".into()).await.unwrap_err();
+    let refused = STRICT.resolve("localhost", 0).await.unwrap_err();
     assert_eq!(refused.downcast_ref::<Refused>(), Some(&Refused::Private("localhost".into())));
-    assert!(!TRUSTED.resolve("localhost".into()).await.unwrap().is_empty());
+    assert!(!TRUSTED.resolve("localhost", 0).await.unwrap().is_empty());
 }
 
 /// The same within a client: no connection is made, and the reason can be told.

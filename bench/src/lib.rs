@@ -51,6 +51,8 @@ enum Scenario {
     E2e(scenario::e2e::EndToEnd),
     /// Latency of one-time codes while a backlog waits
     Otp(scenario::otp::Otp),
+    /// One account's single messages while another's backlog waits
+    Fair(scenario::fair::Fair),
     /// SMPP in, SMPP out: accepted per second, and the time until the last is final
     Smpp(scenario::smpp::Smpp),
     /// Time from the start of the process until it is ready, with messages waiting
@@ -76,6 +78,7 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
             Scenario::Bulk(scenario) => scenario.run(&target).await,
             Scenario::E2e(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
+            Scenario::Fair(scenario) => scenario.run(&args.url, &target, args.pid).await,
             Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Restart(scenario) => scenario.run(&target).await,
             Scenario::Webhooks(scenario) => scenario.run(&target, args.pid).await,

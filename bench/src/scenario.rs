@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod batch;
 pub(crate) mod bulk;
 pub(crate) mod e2e;
+pub(crate) mod fair;
 pub(crate) mod otp;
 pub(crate) mod preset;
 pub(crate) mod restart;

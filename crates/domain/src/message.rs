@@ -220,6 +220,11 @@ pub enum Event {
         /// Why.
         error: i16,
     },
+    /// The carrier took the part and says that it does not know what became of it. A better word may come until the message is closed.
+    Doubted {
+        /// Index of the part.
+        part: u8,
+    },
     /// Every part not yet with a carrier ends (cancel, expiry, deadline, no route); `unknown_too` (a deadline) ends those in doubt as
     /// well, and those whose delivery is not confirmed, unless the carrier's word is enough.
     End {
@@ -230,7 +235,7 @@ pub enum Event {
         /// Whether parts of unknown outcome end too.
         unknown_too: bool,
     },
-    /// No receipt came in all the time it may take: what a carrier took counts as sent.
+    /// No receipt came in all the time it may take: what a carrier took counts as sent, unless its last word was that it does not know.
     Close,
 }
 
@@ -300,16 +305,26 @@ impl Progress {
             Event::Failed { part, error } => {
                 self.part(part, Some(error), |p| (!p.is_final()).then_some(PartState::Failed))
             }
+            Event::Doubted { part } => {
+                !self.doubted()
+                    && self.part(part, Some(ErrorCode::ReceiptUnknown.number()), |p| {
+                        (p == PartState::Accepted).then_some(p)
+                    })
+            }
             Event::End { state, error, unknown_too } => self.end(state, error, unknown_too),
             Event::Close => self.close(),
         };
         if !changed {
             return Effect::default();
         }
-        if !matches!(event, Event::End { .. } | Event::Close) {
+        if !matches!(event, Event::End { .. } | Event::Close | Event::Doubted { .. }) {
             self.follow_parts(State::Failed);
         }
         self.settle_money()
+    }
+
+    fn doubted(&self) -> bool {
+        self.error == Some(ErrorCode::ReceiptUnknown.number())
     }
 
     fn due(&mut self) -> bool {
@@ -363,15 +378,16 @@ impl Progress {
             return false;
         }
         let any_failed = self.parts.count(|p| matches!(p, PartState::Failed | PartState::Refused)) > 0;
+        let silent = if self.doubted() { PartState::Failed } else { PartState::Delivered };
         for i in 0..self.parts.as_slice().len() {
             self.part(i as u8, None, |p| match p {
-                PartState::Accepted => Some(PartState::Delivered),
+                PartState::Accepted => Some(silent),
                 PartState::Unknown => Some(PartState::Failed),
                 _ => None,
             });
         }
         let any_taken = self.parts.count(|p| p == PartState::Delivered) > 0;
-        self.state = if any_failed || !any_taken { State::Undelivered } else { State::Sent };
+        self.state = if any_failed || self.doubted() || !any_taken { State::Undelivered } else { State::Sent };
         self.closed = true;
         true
     }
@@ -403,7 +419,8 @@ impl Progress {
             self.state = State::Queued;
         }
         let unknown = self.parts.count(|p| p == PartState::Unknown);
-        if self.state == State::Delivered || (self.state == State::Sent && unknown == 0 && ended == 0) {
+        let untroubled = unknown == 0 && ended == 0 && !self.doubted();
+        if self.state == State::Delivered || (self.state == State::Sent && untroubled) {
             self.error = None;
         }
     }
@@ -445,6 +462,8 @@ mod tests {
     const CANCEL: Event = Event::End { state: State::Canceled, error: 7, unknown_too: false };
     const DEADLINE: Event = Event::End { state: State::Failed, error: 8, unknown_too: true };
     const CLOSE: Event = Event::Close;
+    const Q: Event = Event::Doubted { part: 0 };
+    const UNSURE: Option<i16> = Some(ErrorCode::ReceiptUnknown as i16);
     const PARTLY: Option<i16> = Some(ErrorCode::PartiallyDelivered as i16);
 
     /// parts, pays on acceptance, events -> state, closed, held, captured (in prices of a part), error
@@ -483,6 +502,15 @@ mod tests {
             (1, false, &[A, CLOSE], Sent, true, 0, 1, None),
             (1, false, &[A, CLOSE, F], Sent, true, 0, 1, None),
             (1, false, &[U, CLOSE], Undelivered, true, 0, 0, Some(9)),
+            (1, false, &[A, Q], Sent, false, 1, 0, UNSURE),
+            (1, false, &[A, Q, D], Delivered, true, 0, 1, None),
+            (1, false, &[A, Q, F], Undelivered, true, 0, 0, Some(4)),
+            (1, false, &[A, Q, CLOSE], Undelivered, true, 0, 0, UNSURE),
+            (1, true, &[A, Q, CLOSE], Undelivered, true, 0, 1, UNSURE),
+            (1, false, &[Q, A], Sent, false, 1, 0, None),
+            (1, false, &[U, Q], Sent, false, 1, 0, Some(9)),
+            (2, false, &[A, Q, A1, CLOSE], Undelivered, true, 0, 0, UNSURE),
+            (2, false, &[A, A1, Q, D1, CLOSE], Undelivered, true, 0, 1, UNSURE),
             (1, true, &[A], Sent, false, 0, 1, None),
             (1, true, &[A, D], Delivered, true, 0, 1, None),
             (1, true, &[A, F], Undelivered, true, 0, 1, Some(4)),
@@ -515,7 +543,7 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        (0u8..10, 0u8..3, any::<bool>()).prop_map(|(kind, part, flag)| match kind {
+        (0u8..11, 0u8..3, any::<bool>()).prop_map(|(kind, part, flag)| match kind {
             0 => Event::Accepted { part, receipts: flag },
             1 => Event::Unknown { part, error: 9 },
             2 => Event::Refused { part, error: 3 },
@@ -525,6 +553,7 @@ mod tests {
             6 => Event::Failed { part, error: 4 },
             7 => Event::End { state: State::Expired, error: 6, unknown_too: flag },
             8 => Event::Due,
+            9 => Event::Doubted { part },
             _ => Event::Close,
         })
     }

@@ -100,6 +100,21 @@ pub async fn load(config: &Config, db: &Db, vault: &Vault) -> Result<Loaded, Sto
     Ok(Loaded { version, connections, book, costs, throughput: throughput::all(db).await? })
 }
 
+/// How long each connection's messages wait for a receipt after their validity, milliseconds; those switched off have messages out, too.
+pub async fn receipt_waits(config: &Config, db: &Db, vault: &Vault) -> Result<HashMap<ConnectionNo, i64>, StoreError> {
+    let wait = |settings: &config::Connection| i64::from(settings.receipt_wait_h) * 3_600_000;
+    let mut waits = HashMap::new();
+    for settings in &config.connections {
+        waits.insert(connection::number(db, &settings.name).await?, wait(settings));
+    }
+    for row in connection::all(db).await?.iter().filter(|row| row.settings.is_some()) {
+        if let Ok(settings) = configured(config, vault, row) {
+            waits.insert(row.no, wait(&settings));
+        }
+    }
+    Ok(waits)
+}
+
 fn configured(config: &Config, vault: &Vault, row: &connection::Connection) -> Result<config::Connection, LeftOut> {
     let of_the_file = |c: &config::Connection| row.account == AccountNo::PLATFORM && c.name == row.name;
     if config.connections.iter().any(of_the_file) {

@@ -29,6 +29,7 @@ pub mod rate;
 pub mod route;
 pub mod sender;
 pub mod session;
+pub mod set_aside;
 pub mod smpp_credential;
 pub mod smpp_delivery;
 pub mod suppression;

@@ -73,6 +73,17 @@ impl TestPostgres {
     }
 }
 
+/// From now on the embedded file takes no outcome of messages with that `client_ref`, as a defect of ours would have it.
+pub async fn refuse_outcomes(db: &Db, client_ref: &str) -> Result<(), StoreError> {
+    let Db::Sqlite(file) = db else { return Err(StoreError::Broken("only on the embedded file".into())) };
+    let sql = format!(
+        "CREATE TRIGGER poison BEFORE UPDATE ON message WHEN NEW.client_ref = '{client_ref}' BEGIN SELECT RAISE(ABORT, 'poison'); END"
+    );
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.path().display())).await?;
+    connection.execute(AssertSqlSafe(sql)).await?;
+    Ok(connection.close().await?)
+}
+
 /// From now on (until `false`) the embedded file refuses messages of two parts, as a defect of ours would.
 pub async fn refuse_two_parts(db: &Db, refuse: bool) -> Result<(), StoreError> {
     let Db::Sqlite(file) = db else { return Err(StoreError::Broken("only on the embedded file".into())) };

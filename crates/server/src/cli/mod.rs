@@ -6,6 +6,7 @@ mod keys;
 mod money;
 mod send;
 mod serve;
+mod set_aside;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -76,6 +77,8 @@ enum Command {
     /// The ledger.
     #[command(subcommand)]
     Ledger(money::LedgerCommand),
+    /// List outcomes that could not be written: each is a defect.
+    SetAside,
     /// Print the OpenAPI document.
     Openapi,
     /// Send a message through a running server and follow it to its end.
@@ -146,6 +149,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Connection(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Route(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Ledger(command) => command.run(&Office::open(&cli.settings).await?).await,
+        Command::SetAside => set_aside::run(&Office::open(&cli.settings).await?).await,
         Command::Openapi => {
             say(crate::api::openapi().to_pretty_json().expect("the document is plain data"));
             Ok(())

@@ -1,13 +1,18 @@
 //! Sweeps away what nobody waits for any more: messages whose receipt will not come, receipts that belong to nobody, old keys.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use carillon_domain::route::ConnectionNo;
 use carillon_store::{Db, StoreError, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::media;
 use crate::pipeline::Pipeline;
+use crate::routing;
 
+/// How long receipts of a connection that was deleted are waited for: the default of `receipt_wait_h`.
+const GONE_WAITS_MS: i64 = 72 * 3_600_000;
 const EVERY: Duration = Duration::from_secs(600);
 /// Rows one transaction takes away: other writers wait that long.
 const PAGE: u32 = 500;
@@ -34,7 +39,7 @@ pub(super) async fn run(app: App) {
 
 async fn once(app: &App) -> Result<(), StoreError> {
     let now = app.clock.now_ms();
-    let waits: Vec<i64> = app.config.connections.iter().map(|c| i64::from(c.receipt_wait_h) * 3_600_000).collect();
+    let waits = routing::receipt_waits(&app.config, &app.db, &app.vault).await?;
     close_unreceipted(&app.db, &app.pipeline, &waits, now).await?;
     let first_day = (now / 86_400_000) as i32 + 1 - i32::from(app.config.pipeline.idempotency_days);
     while sweep::delete_keys(&app.db, first_day, PAGE).await? > 0 {}
@@ -51,17 +56,19 @@ async fn once(app: &App) -> Result<(), StoreError> {
 }
 
 /// Messages that were sent and never heard of again count as sent, once their validity and the connection's patience are over.
-/// `waits` is each connection's patience in milliseconds, in the pipeline's order.
-pub(crate) async fn close_unreceipted(db: &Db, pipeline: &Pipeline, waits: &[i64], now: i64) -> Result<(), StoreError> {
-    let Some(shortest) = waits.iter().min().copied() else { return Ok(()) };
+/// `waits` is each connection's patience in milliseconds; one that is no more has `GONE_WAITS_MS`.
+pub(crate) async fn close_unreceipted(
+    db: &Db,
+    pipeline: &Pipeline,
+    waits: &HashMap<ConnectionNo, i64>,
+    now: i64,
+) -> Result<(), StoreError> {
+    let shortest = waits.values().copied().min().unwrap_or(GONE_WAITS_MS).min(GONE_WAITS_MS);
     let mut after = None;
     loop {
         let refs = sweep::waiting_refs(db, after.as_ref(), now - shortest, PAGE).await?;
         let Some(last) = refs.last().cloned() else { return Ok(()) };
-        let wait_of = |no: i32| {
-            let index = (0..waits.len()).find(|i| pipeline.number(*i) == no);
-            index.map_or(shortest, |i| waits[i])
-        };
+        let wait_of = |no| waits.get(&no).copied().unwrap_or(GONE_WAITS_MS);
         let (over, _): (Vec<_>, Vec<_>) = refs.into_iter().partition(|r| r.is_over(now, wait_of(r.connection)));
         pipeline.close(over.iter().filter(|r| r.expires_at.is_some()).map(|r| r.message).collect()).await;
         sweep::delete_refs(db, &over).await?;

@@ -89,7 +89,8 @@ impl Links {
             let kind = match receipt.state {
                 ReceiptState::Delivered => ReceiptKind::Delivered,
                 ReceiptState::Failed(code) => ReceiptKind::Failed { error: code.number() },
-                ReceiptState::Interim | ReceiptState::Unknown => ReceiptKind::Interim,
+                ReceiptState::Interim => ReceiptKind::Interim,
+                ReceiptState::Unknown => ReceiptKind::Unknown,
             };
             hot::Receipt {
                 connection: from.no,
@@ -98,7 +99,8 @@ impl Links {
                 sender: None,
                 kind,
                 scope,
-                carrier_error: matches!(kind, ReceiptKind::Failed { .. }).then_some(receipt.carrier),
+                carrier_error: matches!(kind, ReceiptKind::Failed { .. } | ReceiptKind::Unknown)
+                    .then_some(receipt.carrier),
                 reroute: false,
                 at,
             }

@@ -381,9 +381,10 @@ impl Work<'_> {
             _ if receipt.intermediate => ReceiptKind::Interim,
             ReceiptState::Delivered => ReceiptKind::Delivered,
             ReceiptState::Failed(code) => ReceiptKind::Failed { error: code.number() },
-            ReceiptState::Interim | ReceiptState::Unknown => ReceiptKind::Interim,
+            ReceiptState::Interim => ReceiptKind::Interim,
+            ReceiptState::Unknown => ReceiptKind::Unknown,
         };
-        let failed = matches!(kind, ReceiptKind::Failed { .. });
+        let failed = matches!(kind, ReceiptKind::Failed { .. } | ReceiptKind::Unknown);
         let carrier_error = failed.then(|| {
             format!("stat:{} err:{}", receipt.stat, receipt.err.as_deref().unwrap_or_default())
                 .chars()

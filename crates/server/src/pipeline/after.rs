@@ -76,7 +76,7 @@ impl Pipeline {
             }
             if let SettleItem::Receipt(receipt) = item
                 && result.changed
-                && receipt.kind != ReceiptKind::Interim
+                && !matches!(receipt.kind, ReceiptKind::Interim | ReceiptKind::Unknown)
             {
                 memory.routing.ended(receipt.connection, receipt.kind == ReceiptKind::Delivered);
             }

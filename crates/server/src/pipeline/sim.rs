@@ -424,7 +424,7 @@ impl World {
         // Receipts that never came: the sweep closes what waits for them.
         self.advance(RECEIPT_WAIT as u64 + 1_000_000);
         let (db, pipeline, now) = (self.db.clone(), self.pipeline().clone(), self.wall());
-        let waits = vec![RECEIPT_WAIT; self.carriers.len()];
+        let waits = (0..self.carriers.len()).map(|c| (self.pipeline().number(c), RECEIPT_WAIT)).collect();
         let swept = self.runtime.spawn(async move { sweep::close_unreceipted(&db, &pipeline, &waits, now).await });
         while !swept.is_finished() {
             self.write(None);

@@ -251,6 +251,12 @@ impl Writer {
                 Err(error) if items.len() <= 1 => {
                     tracing::error!(%error, ?items, "an outcome could not be settled and was set aside: {error}");
                     metrics::counter!("carillon_poisoned_total", "stage" => "settle").increment(1);
+                    for item in &items {
+                        let kept = self.runtime.block_on(self.hot.set_aside(item, &error.to_string(), now));
+                        if let Err(error) = kept {
+                            tracing::error!(%error, "that outcome stands in this log only: {error}");
+                        }
+                    }
                     let results = vec![Settled::default(); items.len()];
                     return self.pipeline.after_settle(&items, thens, results);
                 }

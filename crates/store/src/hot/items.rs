@@ -85,6 +85,8 @@ pub enum ReceiptKind {
     Interim,
     /// The handset has it.
     Delivered,
+    /// The carrier does not know: what comes later counts, and if nothing does, it was not delivered.
+    Unknown,
     /// It will not.
     Failed {
         /// Number of the `ErrorCode`.
@@ -180,6 +182,24 @@ pub enum SettleItem {
         /// Which.
         id: MessageId,
     },
+}
+
+impl SettleItem {
+    /// The message it names; receipts name one by the carrier's id only.
+    fn message(&self) -> Option<MessageId> {
+        match self {
+            SettleItem::Outcome(o) => Some(o.id),
+            SettleItem::Claim(claim) => Some(claim.attempt.id),
+            SettleItem::Unclaim(attempt) | SettleItem::Decide { attempt, .. } => Some(attempt.id),
+            SettleItem::End { id, .. } | SettleItem::Due { id } | SettleItem::Close { id } => Some(*id),
+            SettleItem::Receipt(_) => None,
+        }
+    }
+
+    /// As `set_aside` keeps it: its message, and all of it for people to read.
+    pub(crate) fn told(&self) -> (Option<uuid::Uuid>, String) {
+        (self.message().map(|id| id.0), format!("{self:?}"))
+    }
 }
 
 /// A part about to be handed over.

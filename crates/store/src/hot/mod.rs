@@ -358,6 +358,14 @@ impl Hot {
         }
     }
 
+    /// Keeps an outcome that cannot be written, and what was said of it, where an operator finds it (`set_aside::list`).
+    pub async fn set_aside(&mut self, item: &SettleItem, error: &str, now: i64) -> Result<(), StoreError> {
+        match self {
+            Hot::Sqlite(w) => w.set_aside(item, error, now).await,
+            Hot::Postgres(w) => w.set_aside(item, error, now).await,
+        }
+    }
+
     /// Erases batches that were being loaded when the program ended, and returns their holds. At start only.
     pub async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         match self {

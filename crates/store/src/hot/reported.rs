@@ -11,6 +11,9 @@ impl<'a> Plan<'a> {
         if receipt.kind == ReceiptKind::Interim {
             return Settled::default();
         }
+        if receipt.kind == ReceiptKind::Unknown {
+            return self.doubted(receipt, read, now);
+        }
         let found = find_ref(receipt, read).map(Found::Ref).or_else(|| find_unknown(receipt, read).map(Found::Unknown));
         let Some(found) = found else {
             self.parked_new.push(receipt);
@@ -23,6 +26,22 @@ impl<'a> Plan<'a> {
         {
             let next = self.answered_for(next);
             settled = both(settled, self.report(receipt, &next, read, now));
+        }
+        settled
+    }
+
+    /// The carrier's id stays: a better receipt may come. One that is about nothing here is not kept.
+    fn doubted(&mut self, receipt: &'a Receipt, read: &mut Read<'a>, now: i64) -> Settled {
+        let Some(found) = find_ref(receipt, read) else { return Settled::default() };
+        let CarrierRef { id, part, attempt, .. } = found.reference;
+        read.refs.entry((receipt.connection, receipt.carrier_id.as_str())).or_default().push(found);
+        let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
+        if row.tried_again(attempt) {
+            return self.current(read, id, false);
+        }
+        let settled = self.apply(read, id, Event::Doubted { part }, now);
+        if let Some(row) = read.rows.get_mut(&id).filter(|_| settled.changed) {
+            row.carrier_error = receipt.carrier_error.clone();
         }
         settled
     }
@@ -50,7 +69,7 @@ impl<'a> Plan<'a> {
         let Attempted { id, part, attempt, .. } = *about;
         let Some(row) = read.rows.get_mut(&id) else { return Settled::default() };
         let event = match receipt.kind {
-            ReceiptKind::Interim => return Settled::default(),
+            ReceiptKind::Interim | ReceiptKind::Unknown => return Settled::default(),
             ReceiptKind::Delivered => Event::Delivered { part },
             ReceiptKind::Failed { error } => Event::Failed { part, error },
         };

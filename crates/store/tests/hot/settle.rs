@@ -44,6 +44,8 @@ pub(crate) enum Do {
     LostAll(&'static str),
     /// It is on its way.
     Interim(&'static str),
+    /// The carrier does not know.
+    Doubt(&'static str),
     /// Attempt, part of unknown outcome: again, or not.
     Resend(u8, u8),
     GiveUp(u8, u8),
@@ -107,6 +109,7 @@ pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
         GotAll(c) => whole(receipt(own(c), Some(row), ReceiptKind::Delivered, now)),
         LostAll(c) => whole(receipt(own(c), Some(row), ReceiptKind::Failed { error: FAILED }, now)),
         Interim(c) => report(c, Some(row), ReceiptKind::Interim),
+        Doubt(c) => report(c, Some(row), ReceiptKind::Unknown),
         Resend(n, part) => SettleItem::Decide { attempt: attempt(n, part), resend: true, error: REFUSED },
         GiveUp(n, part) => SettleItem::Decide { attempt: attempt(n, part), resend: false, error: REFUSED },
         Cancel => SettleItem::End { id, state: State::Canceled, error: CANCELED, unknown_too: false },
@@ -132,6 +135,15 @@ const ROWS: &[Row] = &[
     (NONE, 1, &[&[No(1, 0)]], "!failed, held 0, paid 0, code 401", [0, 0, 0, 0]),
     (NONE, 1, &[&[Last(1, 0)]], "!sent, held 0, paid 5, code -", [0, 0, 0, 0]),
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Interim("a")]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),
+    // A carrier that does not know: what comes later counts.
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Doubt("a")]], "sent, held 5, paid 0, code 603", [1, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a"), Doubt("a")], &[Doubt("a"), Got("a")]], "!delivered, held 0, paid 5, code -", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Doubt("a")], &[Lost("a")]], "!undelivered, held 0, paid 0, code 103", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Doubt("a")], &[Close]], "!undelivered, held 0, paid 0, code 603", [1, 0, 0, 0]),
+    (NONE, 1, &[&[Doubt("a")], &[Yes(1, 0, "a")], &[Close]], "!sent, held 0, paid 5, code -", [1, 0, 0, 0]),
+    (PAID, 1, &[&[Yes(1, 0, "a")], &[Doubt("a")], &[Close]], "!undelivered, held 0, paid 5, code 603", [1, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "b")], &[Doubt("a"), Got("b")], &[Close]], "!undelivered, held 0, paid 5, code 603", [1, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a")], &[Doubt("a")], &[Yes(1, 1, "b")], &[Close]], "!undelivered, held 0, paid 0, code 603", [2, 0, 0, 0]),
     (NONE, 1, &[&[Cancel]], "!canceled, held 0, paid 0, code 502", [0, 0, 0, 0]),
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Cancel]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Close]], "!sent, held 0, paid 5, code -", [1, 0, 0, 0]),

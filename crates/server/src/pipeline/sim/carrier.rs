@@ -237,11 +237,12 @@ impl World {
         let mut kinds = vec![kind];
         let hostile = self.dice.chance(hostility);
         if hostile {
-            match self.dice.below(5) {
+            match self.dice.below(6) {
                 0 => kinds.push(kind),
                 1 => kinds.push(if kind == failed { ReceiptKind::Delivered } else { failed }),
                 2 => kinds.clear(),
                 3 => kinds.insert(0, ReceiptKind::Interim),
+                4 => kinds.insert(0, ReceiptKind::Unknown),
                 _ => kinds.extend([kind, failed]),
             }
         }

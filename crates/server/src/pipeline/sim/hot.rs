@@ -94,6 +94,15 @@ impl Hot {
         Ok(done)
     }
 
+    pub(in crate::pipeline) async fn set_aside(
+        &mut self,
+        item: &SettleItem,
+        error: &str,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        self.hot.set_aside(item, error, now).await
+    }
+
     pub(in crate::pipeline) async fn commit(
         &mut self,
         items: &[SettleItem],

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use carillon_store::testing::TestPostgres;
+use carillon_store::set_aside;
+use carillon_store::testing::{TestPostgres, refuse_outcomes};
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -294,4 +295,29 @@ async fn selected_and_paged(t: TestApp) {
         (400, "invalid_cursor".into()),
         "a cursor belongs to its filters"
     );
+}
+
+/// An outcome the database refuses holds up nobody and is kept for the operator.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_written_is_set_aside() {
+    let t = quick().await;
+    let (_, key) = t.account("a").await;
+    refuse_outcomes(&t.app.db, "poison").await.unwrap();
+    let bad = t.post("/v1/messages", &key, json!({"to": TO, "text": "x", "client_ref": "poison"})).await;
+    let good = t.post("/v1/messages", &key, json!({"to": TO, "text": "x"})).await;
+    let id = |answer: &crate::app::Answer| answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(finished(&t, &key, &id(&good)).await["status"], "delivered");
+    let mut kept = Vec::new();
+    for _ in 0..2_000 {
+        kept = set_aside::list(&t.app.db, 0, 10).await.unwrap();
+        // The carrier's answer; its receipt is about a message that never got one, and is parked.
+        if !kept.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].message.map(|m| m.to_string()), Some(id(&bad)));
+    assert!(kept.iter().all(|row| row.error.contains("poison")), "{kept:?}");
+    assert_eq!(t.get(&format!("/v1/messages/{}", id(&bad)), &key).await.json()["status"], "queued");
 }

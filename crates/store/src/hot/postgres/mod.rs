@@ -167,6 +167,23 @@ impl Writer {
         }
     }
 
+    pub(super) async fn set_aside(&mut self, item: &SettleItem, error: &str, now: i64) -> Result<(), StoreError> {
+        let mut session = self.session().await?;
+        let (message, text) = item.told();
+        let sql = "INSERT INTO set_aside (message_id, item, error, at) VALUES ($1, $2, $3, $4)";
+        match timeout(self.patience, session.rows(sql, params![message, text, error, now])).await {
+            Ok(Ok(_)) => {
+                self.session = Some(session);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.undone(session, error.into()).await),
+            Err(_) => {
+                self.lost = Some(session.backend);
+                Err(silent())
+            }
+        }
+    }
+
     pub(super) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         let mut session = self.session().await?;
         session.rows("BEGIN", Vec::new()).await?;

@@ -81,6 +81,16 @@ impl Writer {
         Ok((settled, verdicts))
     }
 
+    pub(super) async fn set_aside(&mut self, item: &SettleItem, error: &str, now: i64) -> Result<(), StoreError> {
+        let _gate = self.gate.lock().await;
+        let (message, text) = item.told();
+        self.connection.execute(
+            "INSERT INTO set_aside (message_id, item, error, at) VALUES (?1, ?2, ?3, ?4)",
+            params![message.map(Uuid::into_bytes), text, error, now],
+        )?;
+        Ok(())
+    }
+
     pub(super) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         let _gate = self.gate.lock().await;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -1,0 +1,8 @@
+-- Outcomes that could not be written: each is a defect, kept here so that it can be looked into and put right by hand.
+CREATE TABLE set_aside (
+    no         INTEGER PRIMARY KEY,
+    message_id BLOB,
+    item       TEXT    NOT NULL,
+    error      TEXT    NOT NULL,
+    at         INTEGER NOT NULL
+) STRICT;

@@ -53,6 +53,8 @@ enum Scenario {
     Otp(scenario::otp::Otp),
     /// One account's single messages while another's backlog waits
     Fair(scenario::fair::Fair),
+    /// How much of its rate a connection uses while messages wait
+    Rate(scenario::rate::Rate),
     /// SMPP in, SMPP out: accepted per second, and the time until the last is final
     Smpp(scenario::smpp::Smpp),
     /// Time from the start of the process until it is ready, with messages waiting
@@ -79,6 +81,7 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
             Scenario::E2e(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Fair(scenario) => scenario.run(&args.url, &target, args.pid).await,
+            Scenario::Rate(scenario) => scenario.run(&target).await,
             Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Restart(scenario) => scenario.run(&target).await,
             Scenario::Webhooks(scenario) => scenario.run(&target, args.pid).await,

@@ -7,6 +7,7 @@ pub(crate) mod e2e;
 pub(crate) mod fair;
 pub(crate) mod otp;
 pub(crate) mod preset;
+pub(crate) mod rate;
 pub(crate) mod restart;
 pub(crate) mod smpp;
 pub(crate) mod webhooks;

@@ -157,6 +157,7 @@ impl SimulatorArgs {
         writeln!(out, "{}", line(&simulator.totals(), &last))?;
         if self.record {
             writeln!(out, "taken more than once: {}", simulator.taken_again().len())?;
+            writeln!(out, "most submits in any second: {}", simulator.totals().busiest)?;
         }
         out.flush()?;
         simulator.shutdown().await;

@@ -48,6 +48,8 @@ pub struct Totals {
     pub unanswered: u64,
     /// Different messages taken (destination, text and part); counted only when recording is on.
     pub distinct: u64,
+    /// Most submits within any one second; counted only when recording is on.
+    pub busiest: u64,
     /// deliver_sm sent, repetitions included.
     pub receipts: u64,
     /// Those acknowledged.
@@ -153,6 +155,8 @@ pub(super) struct Exchange {
     refusals: FxHashMap<u64, u8>,
     /// How often each message was taken, by a hash of what it is; `None` when not recorded.
     seen: Option<FxHashMap<u64, Seen>>,
+    /// When the submits of the last second came; `None` when not recorded.
+    lately: Option<VecDeque<Instant>>,
     scratch: (Vec<u8>, Vec<u8>),
     phones: Phones,
 }
@@ -183,6 +187,7 @@ impl Exchange {
             in_flight: FxHashMap::default(),
             refusals: FxHashMap::default(),
             seen: record.then(FxHashMap::default),
+            lately: record.then(VecDeque::new),
             scratch: (Vec::new(), Vec::new()),
             phones: Phones::default(),
         }
@@ -255,6 +260,7 @@ impl Exchange {
 
     fn on_submit<B: AsRef<[u8]>>(&mut self, bind: u32, system: usize, to: ReplyTo, sm: &SubmitSm<B>) {
         self.totals.submits += 1;
+        self.note_time();
         if !self.allowed(bind) {
             return self.answer(bind, to, Err(CommandStatus::RTHROTTLED), Duration::ZERO);
         }
@@ -306,6 +312,16 @@ impl Exchange {
             let last = verdict.receipts.last().map_or(State::Delivered, |planned| planned.state);
             self.finished(id, last);
         }
+    }
+
+    fn note_time(&mut self) {
+        let Some(lately) = &mut self.lately else { return };
+        let now = Instant::now();
+        while lately.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
+            lately.pop_front();
+        }
+        lately.push_back(now);
+        self.totals.busiest = self.totals.busiest.max(lately.len() as u64);
     }
 
     /// Whether the bind's rate allows one more submit now. A tenth of a second may come at once.

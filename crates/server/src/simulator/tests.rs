@@ -227,6 +227,7 @@ async fn faults_at_random_lose_nothing_that_should_come() {
     assert!(refused > 100 && refused < 300 && failed > 200 && failed < 600, "{refused} {failed}");
     let totals = simulator.totals();
     assert_eq!((totals.submits, totals.throttled), (COUNT, refused as u64));
+    assert!((1..=COUNT).contains(&totals.busiest), "{totals:?}");
     assert_eq!((totals.accepted, totals.distinct), (accepted.len() as u64, accepted.len() as u64));
 }
 

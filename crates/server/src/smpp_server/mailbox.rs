@@ -215,6 +215,20 @@ impl Mailbox {
         self.state.lock().done.len()
     }
 
+    /// A session that knows no optional parameters has come: what needs one is read again, and goes in parts.
+    pub(super) fn forget_payloads(&self) {
+        let mut state = self.state.lock();
+        let State { waiting, here, more, .. } = &mut *state;
+        waiting.retain(|(seq, _), item| {
+            let stays = !item.piece.is_payload();
+            if !stays {
+                here.remove(seq);
+                *more = true;
+            }
+            stays
+        });
+    }
+
     /// Nobody receives any more: what waits is read again when somebody does.
     pub(super) fn forget_waiting(&self) {
         let mut state = self.state.lock();
@@ -343,6 +357,18 @@ mod tests {
         for refusals in 0..40 {
             assert!(pause(refusals) <= PAUSE_MAX);
         }
+    }
+
+    #[tokio::test]
+    async fn what_needs_optional_parameters_is_read_again() {
+        let mailbox = filled(1);
+        mailbox.put(seq(1), vec![Piece { tlvs: vec![4, 36, 0, 0], ..Piece::default() }]);
+        mailbox.forget_payloads();
+        assert!(mailbox.wants_more(9));
+        mailbox.put(seq(1), vec![Piece::default(), Piece::default()]);
+        let order: Vec<Place> =
+            std::iter::from_fn(|| sent(&mailbox)).map(|t| mailbox.state.lock().in_flight[&t].0).collect();
+        assert_eq!(order, [(seq(0), 0), (seq(1), 0), (seq(1), 1)]);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 mod attempts;
 mod bind;
 mod courier;
+mod inbound;
 mod lines;
 mod mailbox;
 mod read;

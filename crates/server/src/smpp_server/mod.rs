@@ -12,6 +12,7 @@ mod lines;
 mod mailbox;
 mod read;
 mod render;
+mod replace;
 mod requests;
 mod session;
 mod status;

@@ -5,6 +5,7 @@ mod credentials;
 mod deliveries;
 mod hostile;
 mod inbound;
+mod kannel;
 mod replace;
 mod submits;
 

@@ -23,8 +23,8 @@ impl Flags {
     pub const BINARY: Flags = Flags(64);
     /// It was split by the rules with transliteration.
     pub const TRANSLITERATE: Flags = Flags(128);
-    /// Its octets (`BINARY`) begin with a user data header of the sender's own; what follows is in the message's encoding. Bits 8, 9 and 14
-    /// to 30 are `smpp::SmppOrigin`'s.
+    /// Its octets (`BINARY`) begin with a user data header of the sender's own; what follows is in the message's encoding. Bits 14 to 30
+    /// are `smpp::SmppOrigin`'s.
     pub const HEADER: Flags = Flags(1 << 12);
     /// It is advertising: its category, where only the flags go with it.
     pub const PROMOTIONAL: Flags = Flags(2048);

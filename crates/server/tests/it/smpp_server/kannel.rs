@@ -28,7 +28,7 @@ struct Kannel {
     folder: tempfile::TempDir,
     sendsms: u16,
     /// Paths that were called back.
-    calls: mpsc::UnboundedReceiver<String>,
+    calls: mpsc::Receiver<String>,
     callback: String,
     client: reqwest::Client,
 }
@@ -45,7 +45,7 @@ fn spawn(program: &str, configuration: &Path) -> Child {
 }
 
 /// Answers every request and tells its path.
-async fn callbacks(listener: TcpListener, paths: mpsc::UnboundedSender<String>) {
+async fn callbacks(listener: TcpListener, paths: mpsc::Sender<String>) {
     while let Ok((mut socket, _)) = listener.accept().await {
         let mut request = Vec::new();
         while !request.windows(4).any(|end| end == b"\r\n\r\n") && socket.read_buf(&mut request).await.unwrap_or(0) > 0
@@ -53,7 +53,7 @@ async fn callbacks(listener: TcpListener, paths: mpsc::UnboundedSender<String>) 
         }
         let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
-        if paths.send(line.split(' ').nth(1).unwrap_or_default().to_owned()).is_err() {
+        if paths.send(line.split(' ').nth(1).unwrap_or_default().to_owned()).await.is_err() {
             return;
         }
     }
@@ -64,7 +64,7 @@ impl Kannel {
     async fn start(s: &Smpp, credential: &Credential) -> Kannel {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let callback = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, calls) = mpsc::unbounded_channel();
+        let (sender, calls) = mpsc::channel(100);
         tokio::spawn(callbacks(listener, sender));
         let folder = tempfile::tempdir().unwrap();
         let sendsms = configure(s, credential, folder.path(), &callback);

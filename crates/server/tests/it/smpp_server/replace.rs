@@ -27,7 +27,7 @@ fn with<'a>(id: &'a str, text: &'a [u8]) -> ReplaceSm<&'a [u8]> {
     }
 }
 
-fn later<'a>(to: &'a str) -> SubmitSm<&'a [u8]> {
+fn later(to: &str) -> SubmitSm<&[u8]> {
     SubmitSm { schedule_delivery_time: TOMORROW, ..sm(to, b"later") }
 }
 

@@ -1,7 +1,8 @@
 //! What customers who bind by SMPP are to us: the settings of a credential, and the mark it leaves on its messages.
 //!
 //! The mark is part of the message's `Flags`, so that messages of other faces pay nothing for it and those of SMPP no column:
-//! bits 16 to 30 are the credential's number within its account (0: not by SMPP), bits 14 and 15 the receipts asked for.
+//! bits 16 to 28 are the credential's number within its account (0: not by SMPP), bits 14 and 15 the receipts asked for, bits 29 and 30 the
+//! alphabet it was written in, which a replace_sm is written in, too, and does not say.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::Alphabet;
 use crate::message::{Flags, State};
 
-/// The highest number a credential can have within its account: 15 bits.
-pub const CREDENTIAL_NO_MAX: u16 = 0x7FFF;
+/// The highest number a credential can have within its account: 13 bits.
+pub const CREDENTIAL_NO_MAX: u16 = 0x1FFF;
 
 const CREDENTIAL_SHIFT: u32 = 16;
 const RECEIPTS_SHIFT: u32 = 14;
+const ALPHABET_SHIFT: u32 = 29;
+/// By their two bits; octets have a flag of their own.
+const ALPHABETS: [Alphabet; 4] = [Alphabet::Gsm7, Alphabet::Ascii, Alphabet::Latin1, Alphabet::Ucs2];
 
 /// Which final states a customer wants a receipt of (`registered_delivery`, SMPP 3.4 §5.2.17).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -62,6 +66,8 @@ pub struct SmppOrigin {
     pub credential: u16,
     /// The receipts asked for.
     pub receipts: ReceiptsWanted,
+    /// What the customer wrote its text in: GSM-7, ASCII, Latin-1 or UCS-2 (GSM-7 of what is no text).
+    pub alphabet: Alphabet,
 }
 
 impl SmppOrigin {
@@ -71,13 +77,19 @@ impl SmppOrigin {
         if credential == 0 {
             return None;
         }
-        Some(SmppOrigin { credential, receipts: ReceiptsWanted::from_bits((flags.0 >> RECEIPTS_SHIFT) as u8) })
+        Some(SmppOrigin {
+            credential,
+            receipts: ReceiptsWanted::from_bits((flags.0 >> RECEIPTS_SHIFT) as u8),
+            alphabet: ALPHABETS[(flags.0 >> ALPHABET_SHIFT) as usize & 3],
+        })
     }
 
     /// Flags with this mark.
     pub fn mark(self, flags: Flags) -> Flags {
+        let alphabet = ALPHABETS.iter().position(|a| *a == self.alphabet).unwrap_or(0) as i32;
         let bits = i32::from(self.credential & CREDENTIAL_NO_MAX) << CREDENTIAL_SHIFT
-            | (self.receipts as i32) << RECEIPTS_SHIFT;
+            | (self.receipts as i32) << RECEIPTS_SHIFT
+            | alphabet << ALPHABET_SHIFT;
         Flags(flags.0 | bits)
     }
 }
@@ -294,8 +306,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_mark_reads_back_and_leaves_the_other_flags(no in 1u16..=CREDENTIAL_NO_MAX, receipts in 0u8..4, other in 0i32..(1 << 14)) {
-            let origin = SmppOrigin { credential: no, receipts: ReceiptsWanted::from_bits(receipts) };
+        fn a_mark_reads_back_and_leaves_the_other_flags(no in 1u16..=CREDENTIAL_NO_MAX, receipts in 0u8..4, alphabet in 0usize..4, other in 0i32..(1 << 14)) {
+            let origin = SmppOrigin { credential: no, receipts: ReceiptsWanted::from_bits(receipts), alphabet: ALPHABETS[alphabet] };
             let marked = origin.mark(Flags(other));
             prop_assert_eq!(SmppOrigin::of(marked), Some(origin));
             prop_assert_eq!(marked.0 & 0x3FFF, other);

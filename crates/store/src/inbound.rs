@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::event::{NewEvent, put_event};
 use crate::hot::{open_text, seal_text};
+use crate::smpp_delivery::owe_inbound;
 use crate::{Db, StoreError};
 
 /// A message or a part of one, as a carrier gave it.
@@ -64,6 +65,15 @@ pub struct Judged {
     pub event: Option<NewEvent>,
 }
 
+/// What became whole.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stored {
+    /// The messages, in order.
+    pub messages: Vec<InboundId>,
+    /// SMPP credentials that they wait for now, by account and number; with repetitions.
+    pub owed: Vec<(AccountNo, u16)>,
+}
+
 /// Decides over a whole message: whose, to which number, from whom, what.
 pub type Judge<'a> = dyn Fn(AccountNo, &str, &str, Whole) -> Judged + Send + Sync + 'a;
 
@@ -100,7 +110,7 @@ macro_rules! delete_parts {
     }};
 }
 
-/// Stores a whole message: its conversation, itself, its event.
+/// Stores a whole message: its conversation, itself, its event, and what SMPP customers are owed of it.
 macro_rules! store_whole {
     ($tx:expr, $group:expr, $whole:expr, $account:expr, $peer:expr, $carrier_at:expr, $judge:expr, $stored:expr) => {{
         let (g, peer, account): (&Group, &str, AccountNo) = ($group, $peer, $account);
@@ -150,7 +160,10 @@ macro_rules! store_whole {
         if let Some(event) = &judged.event {
             put_event!($tx, event);
         }
-        $stored.push(judged.id);
+        if account != AccountNo::PLATFORM {
+            owe_inbound!($tx, judged.id, $stored.owed);
+        }
+        $stored.messages.push(judged.id);
     }};
 }
 
@@ -161,8 +174,8 @@ pub async fn receive(
     patience: Patience,
     now: i64,
     judge: &Judge<'_>,
-) -> Result<Vec<InboundId>, StoreError> {
-    let mut stored = Vec::new();
+) -> Result<Stored, StoreError> {
+    let mut stored = Stored::default();
     write_db!(db, |tx| {
         for a in arrivals {
             let seen: Option<(i64,)> =
@@ -240,7 +253,7 @@ pub async fn give_up_waiting(
     before: i64,
     owner: &(dyn Fn(&str, i32) -> AccountNo + Send + Sync),
     judge: &Judge<'_>,
-) -> Result<Vec<InboundId>, StoreError> {
+) -> Result<Stored, StoreError> {
     type Row = (i32, String, i64, i32, i32);
     let overdue: Vec<Row> = read_db!(db, |c| {
         sqlx::query_as(
@@ -251,7 +264,7 @@ pub async fn give_up_waiting(
         .fetch_all(c)
         .await
     })?;
-    let mut stored = Vec::new();
+    let mut stored = Stored::default();
     if overdue.is_empty() {
         return Ok(stored);
     }

@@ -26,6 +26,7 @@ pub mod message;
 pub mod number_range;
 pub mod platform;
 pub mod rate;
+pub mod replacement;
 pub mod route;
 pub mod sender;
 pub mod session;

@@ -1,13 +1,15 @@
 //! Receipts and inbound messages that wait until a customer's bind takes them.
 //!
-//! Receipts are written by settle, in the transaction that ends their message (`hot`); a row goes when its deliver_sm was answered.
-//! Rows name messages; what is told of a message is read from its own row when it is handed over.
+//! Receipts are written by settle, in the transaction that ends their message (`hot`), messages from phones in the one that stores them
+//! (`inbound`); a row goes when its deliver_sm was answered. Rows name messages; what is told of a message is read from its own row when it
+//! is handed over.
 
 use carillon_domain::id::{AccountNo, MessageId, compose};
 use carillon_domain::message::{Flags, State};
+use carillon_domain::smpp::{CredentialSettings, InboundForm};
 use uuid::Uuid;
 
-use crate::hot::open_phone;
+use crate::hot::{open_phone, open_text};
 use crate::{Db, StoreError};
 
 /// One receipt, as the hot path on SQLite writes it: account, credential, seq, message, state.
@@ -31,8 +33,23 @@ pub struct Delivery {
 pub enum Content {
     /// A receipt; `None` when the message's row is gone, and with it what there was to say.
     Receipt(Option<Ended>),
-    /// An inbound message of this id.
-    Inbound(Uuid),
+    /// A message from a phone; `None` when it is gone.
+    Inbound(Option<Inbound>),
+}
+
+/// A message from a phone, as it is handed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inbound {
+    /// Its id.
+    pub id: Uuid,
+    /// What it came to: digits.
+    pub number: String,
+    /// Who wrote: a number with +, a short code, or a name.
+    pub peer: String,
+    /// Its text, or octets as base64.
+    pub body: String,
+    /// Whether it is octets.
+    pub is_binary: bool,
 }
 
 /// A message that ended, as its receipt tells it.
@@ -73,13 +90,27 @@ struct Row {
     final_at: Option<i64>,
     error_code: Option<i16>,
     client_ref: Option<String>,
+    number: Option<String>,
+    peer: Option<Vec<u8>>,
+    body: Option<Vec<u8>>,
+    is_binary: Option<i16>,
 }
 
 impl TryFrom<Row> for Delivery {
     type Error = StoreError;
     fn try_from(r: Row) -> Result<Delivery, StoreError> {
         if r.kind != 0 {
-            return Ok(Delivery { seq: r.seq, content: Content::Inbound(r.subject) });
+            let Some(((number, peer), body)) = r.number.zip(r.peer).zip(r.body) else {
+                return Ok(Delivery { seq: r.seq, content: Content::Inbound(None) });
+            };
+            let inbound = Inbound {
+                id: r.subject,
+                number,
+                peer: open_text(&peer)?.to_string(),
+                body: open_text(&body)?.to_string(),
+                is_binary: r.is_binary.is_some_and(|n| n != 0),
+            };
+            return Ok(Delivery { seq: r.seq, content: Content::Inbound(Some(inbound)) });
         }
         let Some((phone, flags)) = r.phone.zip(r.flags) else {
             return Ok(Delivery { seq: r.seq, content: Content::Receipt(None) });
@@ -106,8 +137,10 @@ impl TryFrom<Row> for Delivery {
 pub async fn oldest(db: &Db, account: AccountNo, credential: u16, limit: u32) -> Result<Vec<Delivery>, StoreError> {
     let rows: Vec<Row> = read_db!(db, |c| {
         sqlx::query_as(
-            "SELECT d.seq, d.kind, d.subject, d.state, m.phone, m.flags, m.sender, m.batch_id, m.final_at, m.error_code, m.client_ref
+            "SELECT d.seq, d.kind, d.subject, d.state, m.phone, m.flags, m.sender, m.batch_id, m.final_at, m.error_code, m.client_ref,
+             i.number, i.peer, i.body, i.is_binary
              FROM smpp_delivery d LEFT JOIN message m ON d.kind = 0 AND m.account_no = d.account_no AND m.id = d.subject
+             LEFT JOIN inbound_message i ON d.kind = 1 AND i.account_no = d.account_no AND i.id = d.subject
              WHERE d.account_no = $1 AND d.credential = $2 ORDER BY d.seq LIMIT $3",
         )
         .bind(account.as_i64())
@@ -119,29 +152,41 @@ pub async fn oldest(db: &Db, account: AccountNo, credential: u16, limit: u32) ->
     rows.into_iter().map(Delivery::try_from).collect()
 }
 
-/// Has an inbound message handed to credentials of its account; `seqs` gives each row its place.
-pub async fn put_inbound(
-    db: &Db,
-    account: AccountNo,
-    credentials: &[(u16, Uuid)],
-    inbound: Uuid,
-) -> Result<(), StoreError> {
-    write_db!(db, |tx| {
-        for (credential, seq) in credentials {
+/// Has a message from a phone (its id, in the order of arrival) handed to every credential of its account that is on and wants them; their
+/// numbers are added to `$owed`.
+macro_rules! owe_inbound {
+    ($tx:expr, $id:expr, $owed:expr) => {{
+        let id: carillon_domain::id::InboundId = $id;
+        let account = id.account();
+        let credentials: Vec<(i16, String)> = sqlx::query_as(
+            "SELECT no, settings FROM smpp_credential WHERE account_no = $1 AND enabled AND deleted_at IS NULL ORDER BY no",
+        )
+        .bind(account.as_i64())
+        .fetch_all(&mut *$tx)
+        .await?;
+        for (no, settings) in credentials {
+            if !$crate::smpp_delivery::wants_inbound(&settings) {
+                continue;
+            }
             sqlx::query(
-                "INSERT INTO smpp_delivery (account_no, credential, seq, kind, subject, state) VALUES ($1, $2, $3, 1, $4, $5)
-                 ON CONFLICT DO NOTHING",
+                "INSERT INTO smpp_delivery (account_no, credential, seq, kind, subject, state) VALUES ($1, $2, $3, 1, $3, $4)",
             )
             .bind(account.as_i64())
-            .bind(*credential as i16)
-            .bind(seq)
-            .bind(inbound)
-            .bind(State::Received.number())
-            .execute(&mut *tx)
+            .bind(no)
+            .bind(id.0)
+            .bind(carillon_domain::message::State::Received.number())
+            .execute(&mut *$tx)
             .await?;
+            $owed.push((account, no as u16));
         }
-    });
-    Ok(())
+    }};
+}
+
+pub(crate) use owe_inbound;
+
+/// Whether these settings of a credential want messages from phones. Those that cannot be read keep none from being stored.
+pub(crate) fn wants_inbound(settings: &str) -> bool {
+    serde_json::from_str(settings).is_ok_and(|s: CredentialSettings| s.inbound != InboundForm::None)
 }
 
 /// Takes rows away that were handed over.

@@ -18,7 +18,7 @@ use carillon_domain::id::{AccountNo, ConversationId, InboundId, KeywordRuleId};
 use carillon_domain::inbound::{Body, Piece, Whole};
 use carillon_domain::keyword::{self, Action, Match, Rule};
 use carillon_domain::message::Flags;
-use carillon_store::inbound::{self, Arrival, Judged, Patience};
+use carillon_store::inbound::{self, Arrival, Judged, Patience, Stored};
 use carillon_store::{StoreError, inbound_number, keyword_rule};
 use sha2::{Digest, Sha256};
 
@@ -76,7 +76,7 @@ async fn take(app: &App, batch: Vec<Arrived>) {
     let (arrivals, acks): (Vec<_>, Vec<_>) = batch.into_iter().map(|(i, ack, at)| (arrival(app, i, at), ack)).unzip();
     let taken = match store(app, &arrivals).await {
         Ok(stored) => {
-            metrics::counter!("carillon_inbound_total").increment(stored.len() as u64);
+            metrics::counter!("carillon_inbound_total").increment(stored.messages.len() as u64);
             true
         }
         Err(error) => {
@@ -87,7 +87,7 @@ async fn take(app: &App, batch: Vec<Arrived>) {
     acks.into_iter().for_each(|ack| ack.tell(taken));
 }
 
-async fn store(app: &App, arrivals: &[Arrival]) -> Result<Vec<InboundId>, StoreError> {
+async fn store(app: &App, arrivals: &[Arrival]) -> Result<Stored, StoreError> {
     let rules = rules(app, arrivals.iter().map(|a| a.account)).await?;
     let patience = Patience { parts: i64::from(app.config.inbound.parts_wait_s) * 1_000, repeats: REPEATS_MS };
     let judge = |account, number: &str, peer: &str, whole| judge(app, &rules, account, number, peer, whole);
@@ -106,10 +106,13 @@ async fn give_up_waiting(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn told(app: &App, stored: &[InboundId]) {
-    if !stored.is_empty() {
+fn told(app: &App, stored: &Stored) {
+    if !stored.messages.is_empty() {
         app.notify.wake();
         app.pipeline.answers_due().notify_one();
+    }
+    for (account, credential) in &stored.owed {
+        app.smpp.more(*account, *credential);
     }
 }
 

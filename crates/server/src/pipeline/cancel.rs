@@ -12,7 +12,7 @@ use super::writer::{SettleEntry, Then};
 use super::{CancelOutcome, Pipeline, SubmitError};
 
 /// How long a feed that read a message before its cancel may still bring it in, milliseconds.
-const FEED_MAX_MS: u64 = 60_000;
+pub(super) const FEED_MAX_MS: u64 = 60_000;
 
 impl Pipeline {
     /// Withdraws a message that no carrier has.

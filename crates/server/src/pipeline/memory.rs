@@ -3,6 +3,8 @@
 //! Memory is a bounded window per (account, lane); the rest of a span stays in the store until there is room (`feed`). Pure but for
 //! being one structure: the caller locks it, and passes the time.
 
+mod replacing;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -13,6 +15,8 @@ use carillon_domain::route::{Book, ConnectionNo};
 use carillon_store::hot::SpanKey;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
+
+pub(super) use replacing::Decided;
 
 use super::queue::{Job, Queue};
 use super::routing::{Costs, Routing};
@@ -114,6 +118,7 @@ pub(super) struct Memory {
     in_flight: FxHashSet<MessageId>,
     /// Messages withdrawn while the store had them, until (monotonic milliseconds): a feed under way must not bring them in.
     withdrawn: FxHashMap<MessageId, u64>,
+    replacing: replacing::Replacing,
     waiters: FxHashMap<MessageId, oneshot::Sender<OtpAnswer>>,
     deadlines: BinaryHeap<Reverse<(u64, MessageId)>>,
     /// Messages with a due row that are in memory or in flight.
@@ -227,7 +232,9 @@ impl Memory {
         if let Some(deadline) = job.deadline {
             self.deadlines.push(Reverse((deadline, job.message.id)));
         }
-        self.route(job);
+        if let Some(job) = self.entered(job) {
+            self.route(job);
+        }
     }
 
     /// Into the queue of the first connection of its order that is up and has not refused it; of the first that has not, if none is up; of
@@ -415,6 +422,9 @@ impl Memory {
             self.skipped.insert(id, due_at);
             return false;
         }
+        if self.was_rescheduled(&job, due_at) {
+            return false;
+        }
         if !self.from_due.insert(id) {
             return false;
         }
@@ -475,6 +485,7 @@ impl Memory {
     /// Forgets withdrawals that no feed can still be carrying.
     pub(super) fn forget_withdrawn(&mut self, now: u64) {
         self.withdrawn.retain(|_, until| *until > now);
+        self.forget_replaced(now);
     }
 
     /// Takes out what its validity has ended for (Unix milliseconds).

@@ -14,6 +14,7 @@ mod memory;
 pub mod prepare;
 mod pulse;
 pub mod queue;
+mod replace;
 pub mod routing;
 #[cfg(test)]
 mod sim;
@@ -57,6 +58,7 @@ use writer::{IntakeEntry, SettleEntry, Writer};
 pub use carrier::{ConnectionState, Late, LineState};
 pub use inbound::{Ack, Arrived, Inbound, OwnNumbers};
 pub use memory::OtpAnswer;
+pub use replace::ReplaceOutcome;
 pub use suppressed::Suppressed;
 
 /// Why a request was not decided.

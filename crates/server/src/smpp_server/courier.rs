@@ -71,12 +71,16 @@ async fn round(app: &App, line: &Line) -> Result<Option<Instant>, StoreError> {
     }
     let window = usize::from(line.settings().window) * receivers.len();
     let low = (READ_WINDOWS * window).clamp(READ_MIN, READ_MAX);
+    let in_parts = receivers.iter().any(|b| !b.tlvs);
     loop {
+        if in_parts {
+            mailbox.forget_payloads();
+        }
         let wait = send(app, line, &receivers);
         if mailbox.wants_more(low / 2) {
             // Rows that are answered must be gone before others are read, or they would be read again.
             delete(app, line).await?;
-            read(app, line, low).await?;
+            read(app, line, low, in_parts).await?;
             continue;
         }
         if mailbox.done_len() >= DELETE_AT || wait != Some(None) {
@@ -126,7 +130,7 @@ fn hand_over(receiver: &Bound, piece: &Piece, token: u64) -> Result<(), SendErro
     receiver.session.deliver(&sm, token)
 }
 
-async fn read(app: &App, line: &Line, limit: usize) -> Result<(), StoreError> {
+async fn read(app: &App, line: &Line, limit: usize, in_parts: bool) -> Result<(), StoreError> {
     let mailbox = &line.mailbox;
     let limit = limit + mailbox.held();
     let rows = match smpp_delivery::oldest(&app.db, line.account, line.credential, limit as u32).await {
@@ -141,7 +145,7 @@ async fn read(app: &App, line: &Line, limit: usize) -> Result<(), StoreError> {
     }
     let settings = line.settings();
     for row in rows {
-        let pieces = render::pieces(app, line.account, &settings, &row).await?;
+        let pieces = render::pieces(&settings, &row, in_parts);
         if pieces.is_empty() {
             // There is nothing to tell (any more).
             smpp_delivery::delete(&app.db, line.account, line.credential, &[row.seq]).await?;

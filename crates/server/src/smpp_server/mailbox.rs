@@ -215,6 +215,24 @@ impl Mailbox {
         self.state.lock().done.len()
     }
 
+    /// A session that knows no optional parameters has come: what needs one is read again, and goes in parts. So is what is younger, so
+    /// that the order stays; but for deliveries in parts, some of which may be on their way.
+    pub(super) fn forget_payloads(&self) {
+        let mut state = self.state.lock();
+        let Some(first) = state.waiting.iter().find(|(_, item)| item.piece.is_payload()).map(|(place, _)| *place)
+        else {
+            return;
+        };
+        state.more = true;
+        for (place, item) in state.waiting.split_off(&first) {
+            if state.open.contains_key(&place.0) {
+                state.waiting.insert(place, item);
+            } else {
+                state.here.remove(&place.0);
+            }
+        }
+    }
+
     /// Nobody receives any more: what waits is read again when somebody does.
     pub(super) fn forget_waiting(&self) {
         let mut state = self.state.lock();
@@ -343,6 +361,24 @@ mod tests {
         for refusals in 0..40 {
             assert!(pause(refusals) <= PAUSE_MAX);
         }
+    }
+
+    #[tokio::test]
+    async fn what_needs_optional_parameters_is_read_again() {
+        let mailbox = filled(1);
+        let (plain, two) = (vec![Piece::default()], vec![Piece::default(), Piece::default()]);
+        mailbox.put(seq(1), vec![Piece { tlvs: vec![4, 36, 0, 0], ..Piece::default() }]);
+        mailbox.put(seq(2), plain.clone());
+        mailbox.put(seq(3), two.clone());
+        mailbox.forget_payloads();
+        assert!(mailbox.wants_more(9) && mailbox.held() == 2);
+        for (n, pieces) in [(0, plain.clone()), (1, two.clone()), (2, plain), (3, two)] {
+            mailbox.put(seq(n), pieces);
+        }
+        let order: Vec<Place> =
+            std::iter::from_fn(|| sent(&mailbox)).map(|t| mailbox.state.lock().in_flight[&t].0).collect();
+        let expected = [(0, 0), (1, 0), (1, 1), (2, 0), (3, 0), (3, 1)];
+        assert_eq!(order, expected.map(|(n, piece)| (seq(n), piece)));
     }
 
     #[tokio::test]

@@ -7,10 +7,12 @@
 mod attempts;
 mod bind;
 mod courier;
+mod inbound;
 mod lines;
 mod mailbox;
 mod read;
 mod render;
+mod replace;
 mod requests;
 mod session;
 mod status;

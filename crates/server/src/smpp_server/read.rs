@@ -6,12 +6,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::encoding::{self, Alphabet, Encoding, PART_OCTETS, Shift};
+use carillon_domain::message::Flags;
 use carillon_domain::smpp::CredentialSettings;
 use carillon_smpp::content::part_of;
-use carillon_smpp::pdu::Address;
+use carillon_smpp::pdu::{Address, ReplaceSm};
 use carillon_smpp::time::{self, SmppTime};
-use carillon_smpp::tlv::Tag;
+use carillon_smpp::tlv::{Tag, Tlvs};
 use carillon_smpp::{CommandStatus, SubmitSm, values};
+use carillon_store::message::Message;
 
 use super::render::REFERENCE_PREFIX;
 use crate::clock::rfc3339;
@@ -30,6 +32,8 @@ pub(super) struct Reading {
     /// Base64.
     data: Option<String>,
     own_part: Option<Encoding>,
+    /// What the text was written in.
+    pub(super) alphabet: Alphabet,
     flash: bool,
     express: bool,
     validity_s: Option<i64>,
@@ -111,6 +115,7 @@ pub(super) fn message<B: AsRef<[u8]>>(
     let reference = sm.tlvs.get_u16(Tag::USER_MESSAGE_REFERENCE);
     let mut reading = Reading {
         from: source(&sm.source).or_else(|| settings.default_sender.clone()),
+        alphabet,
         flash,
         express: settings.express && sm.priority_flag > 0,
         validity_s: expires.map(|at| validity(at, scheduled.unwrap_or(now))).transpose()?,
@@ -120,6 +125,39 @@ pub(super) fn message<B: AsRef<[u8]>>(
     };
     content(sm, alphabet, &mut reading)?;
     Ok(reading)
+}
+
+/// Reads what takes the place of a message that was written in that alphabet, which replace_sm does not say (§4.10). Also the instant it is to
+/// be sent at, if that is to change.
+///
+/// # Errors
+/// The status to answer.
+pub(super) fn replacement(
+    sm: &ReplaceSm,
+    m: &Message,
+    alphabet: Alphabet,
+    settings: &CredentialSettings,
+    now: i64,
+) -> Result<(Reading, Option<i64>), CommandStatus> {
+    if sm.sm_default_msg_id != 0 {
+        return Err(CommandStatus::RINVDFTMSGID);
+    }
+    let scheduled = moment(&sm.schedule_delivery_time, now).ok_or(CommandStatus::RINVSCHED)?;
+    let expires = moment(&sm.validity_period, now).ok_or(CommandStatus::RINVEXPIRY)?;
+    let due = scheduled.or(m.due_at).unwrap_or(now).max(now);
+    let mut reading = Reading {
+        from: if sm.source.addr.is_empty() { settings.default_sender.clone() } else { m.sender.clone() },
+        flash: m.flags.has(Flags::FLASH),
+        express: m.flags.has(Flags::EXPRESS),
+        validity_s: expires.map(|at| validity(at, due)).transpose()?,
+        scheduled_at: scheduled.filter(|at| *at > now).map(rfc3339),
+        ..Reading::default()
+    };
+    let sm: SubmitSm<&[u8]> =
+        SubmitSm { short_message: &sm.short_message, tlvs: Tlvs(sm.tlvs.0.as_ref()), ..SubmitSm::default() };
+    let octets = m.flags.has(Flags::BINARY);
+    content(&sm, if octets { Alphabet::Octets } else { alphabet }, &mut reading)?;
+    Ok((reading, scheduled.map(|at| at.max(now))))
 }
 
 /// The instant a time names, Unix milliseconds; `Some(None)` for an empty one, `None` for what cannot be read.

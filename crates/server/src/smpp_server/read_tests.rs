@@ -20,20 +20,22 @@ fn text(text: &str) -> Result<Reading, CommandStatus> {
 
 #[test]
 fn texts_by_data_coding() {
-    let rows: &[(u8, &[u8], &str, bool)] = &[
-        (0x00, b"hi \x00\x02\x1b\x65", "hi @$€", false),
-        (0x01, b"hi @$", "hi @$", false),
-        (0x03, b"caf\xe9", "café", false),
-        (0x08, b"\x04\x1f\xd8\x3d\xde\x00", "П😀", false),
-        (0x10, b"now", "now", true),
-        (0x11, b"later", "later", false),
-        (0x18, b"\x00h", "h", true),
-        (0xF0, b"now", "now", true),
-        (0xF1, b"later", "later", false),
+    use Alphabet::{Ascii, Gsm7, Latin1, Ucs2};
+    let rows: &[(u8, &[u8], &str, bool, Alphabet)] = &[
+        (0x00, b"hi \x00\x02\x1b\x65", "hi @$€", false, Gsm7),
+        (0x01, b"hi @$", "hi @$", false, Ascii),
+        (0x03, b"caf\xe9", "café", false, Latin1),
+        (0x08, b"\x04\x1f\xd8\x3d\xde\x00", "П😀", false, Ucs2),
+        (0x10, b"now", "now", true, Gsm7),
+        (0x11, b"later", "later", false, Gsm7),
+        (0x18, b"\x00h", "h", true, Ucs2),
+        (0xF0, b"now", "now", true, Gsm7),
+        (0xF1, b"later", "later", false, Gsm7),
     ];
-    for (data_coding, octets, expected, flash) in rows {
+    for (data_coding, octets, expected, flash, alphabet) in rows {
         let reading = read(&SubmitSm { data_coding: *data_coding, short_message: *octets, ..sm() });
-        let expected = Reading { text: Some((*expected).into()), flash: *flash, ..Reading::default() };
+        let expected =
+            Reading { alphabet: *alphabet, text: Some((*expected).into()), flash: *flash, ..Reading::default() };
         assert_eq!(reading, Ok(expected), "{data_coding:#04x}");
     }
     for data_coding in [0x02, 0x04, 0x15, 0xF5] {
@@ -44,7 +46,10 @@ fn texts_by_data_coding() {
         assert_eq!(read(&SubmitSm { data_coding, ..sm() }), Err(CommandStatus::RINVDCS), "{data_coding:#04x}");
     }
     let latin = CredentialSettings { alphabet: carillon_domain::smpp::DefaultAlphabet::Latin1, ..Default::default() };
-    assert_eq!(message(&SubmitSm { short_message: &b"\xe9@"[..], ..sm() }, &latin, NOW), text("é@"));
+    assert_eq!(
+        message(&SubmitSm { short_message: &b"\xe9@"[..], ..sm() }, &latin, NOW),
+        text("é@").map(|r| Reading { alphabet: Latin1, ..r })
+    );
 }
 
 #[test]
@@ -129,6 +134,7 @@ fn parts_go_on_as_they_came() {
         let expected = expected.map(|encoding| Reading {
             data: Some(STANDARD.encode(octets)),
             own_part: Some(encoding),
+            alphabet: coding(*data_coding, Alphabet::Gsm7).unwrap().0,
             ..Reading::default()
         });
         assert_eq!(reading, expected, "{data_coding} {}", octets.len());

@@ -1,7 +1,7 @@
-//! What a customer is handed, as deliver_sm: receipts in the form of SMPP 3.4 appendix B, inbound messages in the customer's form.
+//! What a customer is handed, as deliver_sm: receipts in the form of SMPP 3.4 appendix B; of messages from phones see `inbound`.
 
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{AccountNo, BatchId, MessageId};
+use carillon_domain::id::{BatchId, MessageId};
 use carillon_domain::message::State;
 use carillon_domain::sender::Sender;
 use carillon_domain::smpp::CredentialSettings;
@@ -9,28 +9,35 @@ use carillon_smpp::pdu::Address;
 use carillon_smpp::receipt;
 use carillon_smpp::tlv::{self, Tag, Tlvs};
 use carillon_smpp::{DeliverSm, time, values};
-use carillon_store::StoreError;
 use carillon_store::smpp_delivery::{Content, Delivery, Ended};
 
-use crate::app::App;
+use super::inbound;
 
 /// How user_message_reference is kept with a message: as the caller's own name for it.
 pub(super) const REFERENCE_PREFIX: &str = "umr:";
 
+/// TON, NPI and the address itself.
+pub(super) type Addressed = (u8, u8, Box<str>);
+
 /// One deliver_sm, without its sequence number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Piece {
-    source: (u8, u8, Box<str>),
-    destination: (u8, u8, Box<str>),
-    esm_class: u8,
-    data_coding: u8,
-    short_message: Vec<u8>,
-    tlvs: Vec<u8>,
+    pub(super) source: Addressed,
+    pub(super) destination: Addressed,
+    pub(super) esm_class: u8,
+    pub(super) data_coding: u8,
+    pub(super) short_message: Vec<u8>,
+    pub(super) tlvs: Vec<u8>,
 }
 
 impl Piece {
+    /// Whether what it says is in an optional parameter alone.
+    pub(super) fn is_payload(&self) -> bool {
+        self.short_message.is_empty() && !self.tlvs.is_empty()
+    }
+
     pub(super) fn deliver_sm(&self) -> DeliverSm<&[u8]> {
-        fn address((ton, npi, addr): &(u8, u8, Box<str>)) -> Address<&[u8]> {
+        fn address((ton, npi, addr): &Addressed) -> Address<&[u8]> {
             Address { ton: *ton, npi: *npi, addr: addr.as_bytes() }
         }
         DeliverSm {
@@ -45,29 +52,24 @@ impl Piece {
     }
 }
 
-/// The pieces of a delivery; none where there is nothing left to tell.
-pub(super) async fn pieces(
-    _app: &App,
-    _account: AccountNo,
-    _settings: &CredentialSettings,
-    delivery: &Delivery,
-) -> Result<Vec<Piece>, StoreError> {
-    Ok(match &delivery.content {
+/// The pieces of a delivery; none where there is nothing (left) to tell. `in_parts`: see `inbound::pieces`.
+pub(super) fn pieces(settings: &CredentialSettings, delivery: &Delivery, in_parts: bool) -> Vec<Piece> {
+    match &delivery.content {
         Content::Receipt(Some(ended)) => vec![receipt(ended)],
-        Content::Receipt(None) | Content::Inbound(_) => Vec::new(),
-    })
+        Content::Inbound(Some(message)) => inbound::pieces(message, settings, in_parts),
+        Content::Receipt(None) | Content::Inbound(None) => Vec::new(),
+    }
 }
 
 /// A number as an address.
-fn number(digits: u64) -> (u8, u8, Box<str>) {
+fn number(digits: u64) -> Addressed {
     (values::TON_INTERNATIONAL, values::NPI_ISDN, digits.to_string().into())
 }
 
-fn sender(sender: Option<&str>) -> (u8, u8, Box<str>) {
-    match sender.and_then(|text| text.parse::<Sender>().ok()) {
-        Some(sender) => (sender.kind().ton(), sender.kind().npi(), sender.address().into()),
-        None => (0, 0, "".into()),
-    }
+/// A name, a short code, or + and a number, as an address; `None` of what is no sender.
+pub(super) fn address(sender: &str) -> Option<Addressed> {
+    let sender: Sender = sender.parse().ok()?;
+    Some((sender.kind().ton(), sender.kind().npi(), sender.address().into()))
 }
 
 /// How an end is told (message_state, §5.2.28). A message that closed as sent has no receipt of the carrier's: it was accepted, no more
@@ -112,7 +114,7 @@ fn receipt(ended: &Ended) -> Piece {
     }
     Piece {
         source: number(ended.phone),
-        destination: sender(ended.sender.as_deref()),
+        destination: ended.sender.as_deref().and_then(address).unwrap_or_default(),
         esm_class: values::ESM_RECEIPT,
         data_coding: values::CODING_DEFAULT,
         short_message: text.into_bytes(),

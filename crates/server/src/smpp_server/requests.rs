@@ -1,4 +1,4 @@
-//! What customers ask of messages they sent: query_sm, cancel_sm, replace_sm (SMPP 3.4 §4.8 to §4.10).
+//! What customers ask of messages they sent: query_sm and cancel_sm (SMPP 3.4 §4.8 and §4.9); of replace_sm see `replace`.
 
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, MessageId};
@@ -8,12 +8,15 @@ use carillon_smpp::{CommandStatus, Pdu, ReplyTo, Session, time};
 use carillon_store::StoreError;
 use carillon_store::message::{self, Message};
 
+use super::lines::Line;
 use super::render::state_of;
+use super::replace;
 use crate::app::App;
 use crate::pipeline::CancelOutcome;
 
 /// Answers a request that is no submit.
-pub(super) async fn answer(app: &App, account: AccountNo, session: &Session, to: ReplyTo, pdu: &Pdu) {
+pub(super) async fn answer(app: &App, line: &Line, session: &Session, to: ReplyTo, pdu: &Pdu) {
+    let account = line.account;
     let refused = match pdu {
         Pdu::QuerySm(query) => match self::query(app, account, query).await {
             Ok(answer) => {
@@ -24,8 +27,7 @@ pub(super) async fn answer(app: &App, account: AccountNo, session: &Session, to:
             Err(status) => status,
         },
         Pdu::CancelSm(cancel) => self::cancel(app, account, cancel).await.err().unwrap_or(CommandStatus::ROK),
-        // A message that was taken is sent as it was taken: canceling it and sending another is the honest way.
-        Pdu::ReplaceSm(_) => CommandStatus::RREPLACEFAIL,
+        Pdu::ReplaceSm(sm) => replace::replace(app, line, sm).await.err().unwrap_or(CommandStatus::ROK),
         _ => CommandStatus::RINVCMDID,
     };
     session.refuse(to, refused);
@@ -75,7 +77,12 @@ async fn cancel(app: &App, account: AccountNo, cancel: &CancelSm) -> Result<(), 
     }
 }
 
-async fn find(app: &App, account: AccountNo, id: &[u8], failed: CommandStatus) -> Result<Message, CommandStatus> {
+pub(super) async fn find(
+    app: &App,
+    account: AccountNo,
+    id: &[u8],
+    failed: CommandStatus,
+) -> Result<Message, CommandStatus> {
     let id: MessageId = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(CommandStatus::RINVMSGID)?;
     match message::by_id(&app.db, account, id).await {
         Ok(m) => Ok(m),
@@ -88,7 +95,7 @@ async fn find(app: &App, account: AccountNo, id: &[u8], failed: CommandStatus) -
 }
 
 /// Whether the address is what the message was from; an empty one is not asked about.
-fn is_sender(m: &Message, source: &Address) -> bool {
+pub(super) fn is_sender(m: &Message, source: &Address) -> bool {
     let sender = m.sender.as_deref().and_then(|text| text.parse::<Sender>().ok());
     source.addr.is_empty()
         || sender.is_some_and(|s| [s.address(), s.as_str()].map(str::as_bytes).contains(&&source.addr[..]))

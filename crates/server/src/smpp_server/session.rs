@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::account::Status;
-use carillon_domain::id::{BatchId, MessageId};
+use carillon_domain::id::{AccountNo, BatchId, MessageId};
 use carillon_domain::message::Lane;
 use carillon_domain::price::PriceBook;
 use carillon_domain::smpp::{CredentialSettings, ReceiptsWanted, SmppOrigin};
@@ -197,9 +197,9 @@ impl Work<'_> {
                 let Ok(turn) = self.questions.clone().try_acquire_owned() else {
                     return self.session.refuse(to, CommandStatus::RTHROTTLED);
                 };
-                let (app, account, session) = (self.app.clone(), self.seat.line.account, self.session.clone());
+                let (app, line, session) = (self.app.clone(), self.seat.line.clone(), self.session.clone());
                 tokio::spawn(async move {
-                    requests::answer(&app, account, &session, to, &pdu).await;
+                    requests::answer(&app, &line, &session, to, &pdu).await;
                     drop(turn);
                 });
             }
@@ -260,18 +260,7 @@ impl Work<'_> {
     }
 
     fn rules<'r>(&'r self, judge: &'r Judge<'_>) -> Rules<'r> {
-        Rules {
-            account: self.seat.line.account,
-            settings: &judge.account.settings,
-            senders: &judge.account.senders,
-            countries: judge.account.countries.as_deref(),
-            prices: judge.prices,
-            otp: &self.app.config.otp,
-            phone_key: &self.app.secrets.phone_key,
-            suppressed: self.app.pipeline.suppressed(),
-            references: &self.app.references,
-            now: judge.now,
-        }
+        rules(self.app, self.seat.line.account, judge.account, judge.prices, judge.now)
     }
 
     fn content<B: AsRef<[u8]>>(&self, sm: &SubmitSm<B>, rules: &Rules<'_>) -> Result<Content, CommandStatus> {
@@ -280,7 +269,8 @@ impl Work<'_> {
         let mut content =
             content.map_err(|mistakes| mistakes.first().map_or(CommandStatus::RSUBMITFAIL, status::of_mistake))?;
         let receipts = ReceiptsWanted::from_bits(sm.registered_delivery & values::REGISTERED_MASK);
-        content.flags = SmppOrigin { credential: self.seat.line.credential, receipts }.mark(content.flags);
+        let origin = SmppOrigin { credential: self.seat.line.credential, receipts, alphabet: reading.alphabet };
+        content.flags = origin.mark(content.flags);
         Ok(content)
     }
 
@@ -416,6 +406,28 @@ impl Work<'_> {
             tracing::warn!(%error, "a submit_multi could not be answered in full: {error}");
             self.session.refuse(to, CommandStatus::RSYSERR);
         }
+    }
+}
+
+/// What messages of an account are judged by.
+pub(super) fn rules<'r>(
+    app: &'r App,
+    account: AccountNo,
+    known: &'r Known,
+    prices: &'r PriceBook,
+    now: i64,
+) -> Rules<'r> {
+    Rules {
+        account,
+        settings: &known.settings,
+        senders: &known.senders,
+        countries: known.countries.as_deref(),
+        prices,
+        otp: &app.config.otp,
+        phone_key: &app.secrets.phone_key,
+        suppressed: app.pipeline.suppressed(),
+        references: &app.references,
+        now,
     }
 }
 

@@ -1,15 +1,19 @@
-//! Customers' binds through `kill -9`: what was answered is there, and what was not taken is told again.
+//! Customers' binds through `kill -9`: what was answered is there, and what was not taken is told again, receipts and messages from phones.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carillon::simulator::Written;
 use carillon_smpp::{Address, BindKind, ClientConfig, CommandStatus, Event, Limits, Receipt, SubmitSm, connect};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::world::{Setup, World, number, postgres, quick};
+
+/// A number of the customer's that phones write to.
+const OWN: &str = "4915735983801";
 
 /// Ids, as they are learnt.
 type Ids = Arc<Mutex<HashSet<String>>>;
@@ -53,8 +57,8 @@ async fn submit(config: ClientConfig, answered: Ids, stop: CancellationToken) {
     }
 }
 
-/// Receives, binding again and again; takes two receipts of three, and lets the rest come again.
-async fn receive(config: ClientConfig, taken: Ids) {
+/// Receives, binding again and again; takes two deliveries of three, and lets the rest come again. Ids of receipts, texts of messages.
+async fn receive(config: ClientConfig, taken: Ids, heard: Ids) {
     let mut count = 0;
     loop {
         let Ok((session, mut events)) = connect(&config).await else {
@@ -70,7 +74,10 @@ async fn receive(config: ClientConfig, taken: Ids) {
                     session.respond_deliver(to, CommandStatus::RX_T_APPN);
                     continue;
                 }
-                taken.lock().insert(Receipt::of(&sm).expect("a receipt").id.into_owned());
+                match Receipt::of(&sm) {
+                    Some(receipt) => taken.lock().insert(receipt.id.into_owned()),
+                    None => heard.lock().insert(String::from_utf8_lossy(sm.content()).into_owned()),
+                };
                 session.respond_deliver(to, CommandStatus::ROK);
             }
         }
@@ -95,8 +102,21 @@ async fn killed(database: String, times: usize) {
     };
     let (answered, taken, stop) = (Ids::default(), Ids::default(), CancellationToken::new());
     let submitting = tokio::spawn(submit(config(BindKind::Transmitter), answered.clone(), stop.clone()));
-    let receiving = tokio::spawn(receive(config(BindKind::Receiver), taken.clone()));
+    let heard = Ids::default();
+    let receiving = tokio::spawn(receive(config(BindKind::Receiver), taken.clone(), heard.clone()));
+    let account = world.api.get("/v1/me").await["account"]["id"].clone();
+    let body = json!({"number": format!("+{OWN}"), "account": account});
+    let made = world.api.post("/v1/admin/inbound-numbers", "", &body).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.text);
+    let mut written = HashSet::new();
     for round in 1..=times {
+        for n in 0..50 {
+            let text = format!("written in round {round}: {n}");
+            let short_message = text.clone().into_bytes();
+            let (from, to) = (number(n).trim_start_matches('+').to_owned(), OWN.to_owned());
+            world.carrier.write(Written { from, to, short_message, ..Written::default() });
+            written.insert(text);
+        }
         let before = answered.lock().len();
         world.until("some are answered", async || answered.lock().len() > before + 50).await;
         world.until("some are told", async || taken.lock().len() > 10 * round).await;
@@ -112,6 +132,8 @@ async fn killed(database: String, times: usize) {
     let lost: Vec<_> = answered.difference(&stored).collect();
     assert!(lost.is_empty(), "{} of {} answered are not stored", lost.len(), answered.len());
     world.until("every end is told", async || stored.is_subset(&taken.lock())).await;
+    world.until("every message from a phone is told", async || written.is_subset(&heard.lock())).await;
+    assert_eq!(*heard.lock(), written);
     receiving.abort();
     eprintln!("{} messages, {} answered", stored.len(), answered.len());
 }

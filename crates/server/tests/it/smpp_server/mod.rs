@@ -4,12 +4,16 @@ mod binds;
 mod credentials;
 mod deliveries;
 mod hostile;
+mod inbound;
+mod kannel;
+mod replace;
 mod submits;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use carillon::config::Config;
+use carillon::pipeline::Inbound;
 use carillon::smpp_server::{self, Running};
 use carillon_smpp::{
     BindKind, ClientConfig, CommandStatus, ConnectError, DeliverSm, Event, Events, Limits, Pdu, ReplyTo, Session,
@@ -88,6 +92,21 @@ impl Smpp {
             Err(ConnectError::Refused(status)) => status,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Gives the account a number that phones can write to.
+    pub async fn own_number(&self, number: &str) {
+        let (_, operator) = self.t.operator().await;
+        let body = json!({"number": format!("+{number}"), "account": self.account.id});
+        let made = self.t.post("/v1/admin/inbound-numbers", &operator, body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+    }
+
+    /// A phone writes to that number; it is stored when this returns.
+    pub async fn write(&self, from: &str, to: &str, text: &str) {
+        let id = Some(format!("{from} {text}"));
+        let inbound = Inbound::text(0, id, from.into(), to.into(), text);
+        self.t.app.pipeline.take_inbound(inbound).await.unwrap();
     }
 
     pub async fn message(&self, id: &str) -> Value {

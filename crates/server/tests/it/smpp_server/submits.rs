@@ -1,6 +1,6 @@
 //! What is submitted, what becomes of it, and every refusal.
 
-use carillon_smpp::pdu::{CancelSm, DataSm, Destination, QuerySm, ReplaceSm, SubmitMulti};
+use carillon_smpp::pdu::{CancelSm, DataSm, Destination, QuerySm, SubmitMulti};
 use carillon_smpp::tlv::{self, Tag, Tlvs};
 use carillon_smpp::{Address, BindKind, CommandStatus, Event, Limits, Listener, Pdu, ServerConfig, SubmitSm};
 use serde_json::json;
@@ -235,7 +235,7 @@ async fn data_sm_and_submit_multi() {
 }
 
 #[tokio::test]
-async fn query_cancel_and_replace() {
+async fn query_and_cancel() {
     let s = Smpp::start().await;
     let credential = s.credential(json!({})).await;
     let mut client = s.bind(&credential, BindKind::Transceiver).await;
@@ -251,9 +251,6 @@ async fn query_cancel_and_replace() {
     let (status, pdu) = client.ask(&query(from("Shop"))).await;
     assert_eq!((status, state(pdu)), (CommandStatus::ROK, (1, true)));
     assert_eq!(client.ask(&query(from("Else"))).await.0, CommandStatus::RQUERYFAIL);
-
-    let replace = ReplaceSm { message_id: id.as_bytes(), short_message: &b"other"[..], ..ReplaceSm::default() };
-    assert_eq!(client.ask(&Pdu::ReplaceSm(replace)).await.0, CommandStatus::RREPLACEFAIL);
 
     let cancel =
         |id: &'static str, source| Pdu::CancelSm(CancelSm { message_id: id.as_bytes(), source, ..CancelSm::default() });

@@ -164,6 +164,7 @@ impl App {
             phone_key: &self.secrets.phone_key,
             suppressed: self.pipeline.suppressed(),
             references: &self.references,
+            callbacks: self.notify.outbound.guard(),
             now,
         }
     }

@@ -270,6 +270,7 @@ impl Work<'_> {
             phone_key: &self.app.secrets.phone_key,
             suppressed: self.app.pipeline.suppressed(),
             references: &self.app.references,
+            callbacks: self.app.notify.outbound.guard(),
             now: judge.now,
         }
     }

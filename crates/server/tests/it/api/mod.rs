@@ -14,6 +14,7 @@ pub mod messages;
 mod openapi;
 mod rates;
 mod requests;
+mod retention;
 mod routes;
 mod seed1;
 mod senders;

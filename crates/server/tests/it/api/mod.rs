@@ -12,6 +12,7 @@ mod me;
 mod media;
 pub mod messages;
 mod openapi;
+mod provider_inbound;
 mod rates;
 mod requests;
 mod retention;

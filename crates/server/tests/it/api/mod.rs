@@ -13,6 +13,7 @@ mod media;
 pub mod messages;
 mod openapi;
 mod provider_inbound;
+mod provider_secrets;
 mod rates;
 mod requests;
 mod retention;

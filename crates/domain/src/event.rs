@@ -52,11 +52,6 @@ impl EventKind {
         (EventKind::MessageSent..=EventKind::MessageRejected).contains(&self)
     }
 
-    /// Whether it is about a message, sent or received.
-    pub fn is_of_message(self) -> bool {
-        self.is_transition() || self == EventKind::MessageReceived
-    }
-
     /// The kind that a message's new state is; none for those it waits in.
     pub fn of_state(state: State) -> Option<EventKind> {
         Some(match state {

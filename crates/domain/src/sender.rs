@@ -90,6 +90,12 @@ impl Sender {
         self.kind
     }
 
+    /// A number that phones write to, given as digits alone: a short code, or a long one.
+    pub fn of_number(digits: &str) -> Option<Sender> {
+        let long = digits.len() > *SHORT_CODE_DIGITS.end();
+        if long { format!("+{digits}").parse().ok() } else { digits.parse().ok() }
+    }
+
     /// As an SMPP source address: without the `+`.
     pub fn address(&self) -> &str {
         self.text.strip_prefix('+').filter(|_| self.kind == SenderKind::LongCode).unwrap_or(&self.text)

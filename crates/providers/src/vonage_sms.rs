@@ -169,12 +169,14 @@ fn place(parameters: &BTreeMap<String, String>) -> Option<InboundPart> {
     if parameters.get("concat")? != "true" {
         return None;
     }
-    Some(InboundPart {
+    let part = InboundPart {
         // Eight or sixteen bits on the wire; what is longer is the carrier's own and only has to be the same for all parts.
         reference: number("concat-ref")? as u16,
         total: u8::try_from(number("concat-total")?).ok()?,
         index: u8::try_from(number("concat-part")?).ok()?,
-    })
+    };
+    // Impossible numbers: what came is shown as it is.
+    (part.index > 0 && part.index <= part.total).then_some(part)
 }
 
 /// `sig` over all other parameters in order of name, each as `&name=value`, with `&` and `=` in values replaced by `_`.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
-use crate::access::{Access, Caller};
+use crate::access::{Access, Caller, Known};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound;
@@ -154,16 +154,22 @@ impl App {
 
     /// The rules of the moment by which a caller's messages are taken.
     pub fn rules<'a>(&'a self, caller: &'a Caller, prices: &'a PriceBook, now: i64) -> Rules<'a> {
+        self.rules_of(caller.account, &caller.info, prices, now)
+    }
+
+    /// The same of an account.
+    pub fn rules_of<'a>(&'a self, account: AccountNo, known: &'a Known, prices: &'a PriceBook, now: i64) -> Rules<'a> {
         Rules {
-            account: caller.account,
-            settings: &caller.info.settings,
-            senders: &caller.info.senders,
-            countries: caller.info.countries.as_deref(),
+            account,
+            settings: &known.settings,
+            senders: &known.senders,
+            countries: known.countries.as_deref(),
             prices,
             otp: &self.config.otp,
             phone_key: &self.secrets.phone_key,
             suppressed: self.pipeline.suppressed(),
             references: &self.references,
+            callbacks: self.notify.outbound.guard(),
             now,
         }
     }

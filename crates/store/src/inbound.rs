@@ -1,10 +1,13 @@
 //! Messages from phones: parts kept as they come, put together, stored once, each with its conversation and its event in one transaction.
 
+use std::collections::BTreeSet;
+
 use carillon_domain::id::{AccountNo, ConversationId, InboundId, KeywordRuleId};
 use carillon_domain::inbound::{Piece, Whole, Writing, join};
 use carillon_domain::keyword::Action;
 use uuid::Uuid;
 
+use crate::db::DbKind;
 use crate::event::{NewEvent, put_event};
 use crate::hot::{open_text, seal_text};
 use crate::smpp_delivery::owe_inbound;
@@ -167,6 +170,23 @@ macro_rules! store_whole {
     }};
 }
 
+/// Within the caller's transaction, and first: of several processes on one PostgreSQL only one at a time takes what a connection gave. Each has
+/// sessions of its own, and the parts of a message, or its repetition, may come by two of them at once.
+macro_rules! alone_with {
+    ($tx:expr, $db:expr, $connections:expr) => {{
+        // In order, so that two never wait for one another.
+        let connections: BTreeSet<i32> = $connections.collect();
+        if $db.kind() == DbKind::Postgres {
+            for no in connections {
+                sqlx::query("SELECT pg_advisory_xact_lock($1, $2)").bind(TAKING).bind(no).execute(&mut *$tx).await?;
+            }
+        }
+    }};
+}
+
+/// The first half of those locks' names; the second is the connection's number.
+const TAKING: i32 = 0x696E_6264;
+
 /// Takes what has arrived, in order, in one transaction that begins now (Unix milliseconds). The messages that became whole by it.
 pub async fn receive(
     db: &Db,
@@ -177,6 +197,7 @@ pub async fn receive(
 ) -> Result<Stored, StoreError> {
     let mut stored = Stored::default();
     write_db!(db, |tx| {
+        alone_with!(tx, db, arrivals.iter().map(|a| a.connection));
         for a in arrivals {
             let seen: Option<(i64,)> =
                 sqlx::query_as("SELECT seen_at FROM inbound_seen WHERE connection_no = $1 AND fingerprint = $2")
@@ -269,12 +290,15 @@ pub async fn give_up_waiting(
         return Ok(stored);
     }
     write_db!(db, |tx| {
+        alone_with!(tx, db, overdue.iter().map(|(connection, ..)| *connection));
         for (connection, number, peer_tag, reference, total) in overdue {
             let (reference, total) = (reference as u16, total as u8);
             let group = Group { connection, number, peer_tag, reference, total };
             let waiting: Vec<PartRow> = read_parts!(tx, &group);
-            // Another process was first.
-            let Some(first) = waiting.first() else { continue };
+            // Another process was first; what there is now began later, under the same reference.
+            let Some(first) = waiting.first().filter(|_| waiting.iter().any(|row| row.received_at < before)) else {
+                continue;
+            };
             let peer = open_text(&first.peer)?;
             let carrier_at = first.carrier_at;
             let whole = join(group.total, &PartRow::pieces(&waiting)?);

@@ -20,6 +20,7 @@ pub mod inbound;
 pub mod inbound_message;
 pub mod inbound_number;
 pub mod keyword_rule;
+pub mod lead;
 pub mod ledger;
 pub mod media;
 pub mod message;

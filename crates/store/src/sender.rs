@@ -233,7 +233,7 @@ pub async fn delete(db: &Db, account: AccountNo, id: SenderId) -> Result<(), Sto
     if gone == 0 { Err(StoreError::NotFound) } else { Ok(()) }
 }
 
-/// What an account may send as.
+/// What an account may send as: its own numbers (`inbound_number`), everywhere, and what was approved.
 pub async fn approved(db: &Db, account: AccountNo) -> Result<SenderSet, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM sender WHERE account_no = $1 AND status = 1 ORDER BY id");
     let rows: Vec<Row> =
@@ -243,7 +243,18 @@ pub async fn approved(db: &Db, account: AccountNo) -> Result<SenderSet, StoreErr
         let (sender, kind) = (Arc::from(s.sender.as_str()), s.sender.kind());
         Ok(Approved { sender, kind, countries: s.countries, default: s.default, owned: false })
     });
-    Ok(SenderSet::new(approved.collect::<Result<_, StoreError>>()?))
+    let numbers: Vec<(String,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT DISTINCT number FROM inbound_number WHERE account_no = $1 ORDER BY number")
+            .bind(account.as_i64())
+            .fetch_all(c)
+            .await
+    })?;
+    // First: where a number was approved for some countries as well, that it is owned counts.
+    let owned = numbers.iter().filter_map(|(number,)| Text::of_number(number)).map(|own| {
+        let (sender, kind) = (Arc::from(own.as_str()), own.kind());
+        Ok(Approved { sender, kind, countries: Vec::new(), default: false, owned: true })
+    });
+    Ok(SenderSet::new(owned.chain(approved).collect::<Result<_, StoreError>>()?))
 }
 
 /// What a country demands, and whence that is known.

@@ -7,6 +7,7 @@ use carillon_domain::message::Category;
 use carillon_domain::suppression::{Blocks, Reason, Scope, Source};
 use uuid::Uuid;
 
+use crate::event::{NewEvent, put_event};
 use crate::hot::{open_phone, open_text, seal_phone, seal_text};
 use crate::{Db, StoreError};
 
@@ -135,6 +136,9 @@ fn category_number(scope: &Scope) -> i16 {
     scope.category.map_or(-1, Category::number)
 }
 
+/// Makes the event of an entry that is opened, or ended.
+pub type Told<'a> = &'a (dyn Fn(SuppressionId) -> NewEvent + Sync);
+
 /// Opens entries of one list, in one transaction. For each the id under which it stands and whether it is new: one that says the same and
 /// is open already stays as it is.
 pub async fn add(
@@ -142,6 +146,7 @@ pub async fn add(
     account: AccountNo,
     entries: &[NewSuppression],
     now: i64,
+    told: Option<Told<'_>>,
 ) -> Result<Vec<(SuppressionId, bool)>, StoreError> {
     let mut added = Vec::with_capacity(entries.len());
     write_db!(db, |tx| {
@@ -166,6 +171,9 @@ pub async fn add(
             .await?
             .rows_affected();
             if made == 1 {
+                if let Some(told) = told {
+                    put_event!(tx, &told(e.id));
+                }
                 added.push((e.id, true));
                 continue;
             }
@@ -217,7 +225,7 @@ pub async fn end(
 }
 
 /// Ends what the person themselves asked for by a word such as STOP: opt-outs of that list that came by keyword, those of the whole account
-/// and of this sender. Nothing else: who never asked for it cannot lift it. How many ended.
+/// and of this sender. Nothing else: who never asked for it cannot lift it. How many ended; subscribers are told of each.
 pub async fn end_by_keyword(
     db: &Db,
     account: AccountNo,
@@ -225,11 +233,12 @@ pub async fn end_by_keyword(
     sender: &str,
     text: &str,
     now: i64,
+    told: Told<'_>,
 ) -> Result<u64, StoreError> {
     let ended = write_db!(db, |tx| {
-        sqlx::query(
+        let ended: Vec<(Uuid,)> = sqlx::query_as(
             "UPDATE suppression SET ended_at = $5, ended_by = $6, ended_text = $7, changed_at = $5 WHERE account_no = $1 \
-             AND phone_tag = $2 AND reason = $3 AND source = $6 AND sender IN ('', $4) AND ended_at IS NULL",
+             AND phone_tag = $2 AND reason = $3 AND source = $6 AND sender IN ('', $4) AND ended_at IS NULL RETURNING id",
         )
         .bind(account.as_i64())
         .bind(phone_tag)
@@ -238,9 +247,12 @@ pub async fn end_by_keyword(
         .bind(now)
         .bind(Source::Keyword.number())
         .bind(seal_text(text))
-        .execute(&mut *tx)
-        .await?
-        .rows_affected()
+        .fetch_all(&mut *tx)
+        .await?;
+        for (id,) in &ended {
+            put_event!(tx, &told(SuppressionId(*id)));
+        }
+        ended.len() as u64
     });
     Ok(ended)
 }

@@ -84,6 +84,21 @@ pub async fn refuse_outcomes(db: &Db, client_ref: &str) -> Result<(), StoreError
     Ok(connection.close().await?)
 }
 
+/// A fresh database of each kind, migrated; the file's in a folder of the caller's.
+///
+/// # Panics
+/// When one of them cannot be had.
+pub async fn both(folder: &std::path::Path) -> [Db; 2] {
+    let file = format!("sqlite:{}", folder.join("t.db").display());
+    let mut both = Vec::new();
+    for url in [file, TestPostgres::start().fresh_database().await] {
+        let db = Db::open(&url).await.unwrap_or_else(|error| panic!("{url} does not open: {error}"));
+        db.migrate().await.unwrap_or_else(|error| panic!("{url} is not migrated: {error}"));
+        both.push(db);
+    }
+    both.try_into().expect("two were opened")
+}
+
 /// From now on (until `false`) the embedded file refuses messages of two parts, as a defect of ours would.
 pub async fn refuse_two_parts(db: &Db, refuse: bool) -> Result<(), StoreError> {
     let Db::Sqlite(file) = db else { return Err(StoreError::Broken("only on the embedded file".into())) };

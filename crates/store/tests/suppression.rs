@@ -4,10 +4,12 @@
 
 use std::future::Future;
 
-use carillon_domain::id::{AccountNo, SuppressionId};
+use carillon_domain::event::EventKind;
+use carillon_domain::id::{AccountNo, EventId, SuppressionId};
 use carillon_domain::suppression::{Blocks, Reason, Scope, Source};
+use carillon_store::event::{self, Content, NewEvent};
 use carillon_store::suppression::{self, Filter, NewSuppression};
-use carillon_store::testing::TestPostgres;
+use carillon_store::testing::both;
 use carillon_store::{Db, StoreError};
 use uuid::Uuid;
 
@@ -17,13 +19,16 @@ const B: AccountNo = AccountNo(2);
 /// Runs one test on a fresh database of each kind.
 async fn on_both<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
     let folder = tempfile::tempdir().unwrap();
-    let sqlite = Db::open(&format!("sqlite:{}", folder.path().join("t.db").display())).await.unwrap();
-    let postgres = Db::open(&TestPostgres::start().fresh_database().await).await.unwrap();
-    for db in [sqlite, postgres] {
-        db.migrate().await.unwrap();
+    for db in both(folder.path()).await {
         test(db.clone()).await;
         db.close().await;
     }
+}
+
+/// The event of an entry that is lifted.
+fn told(id: SuppressionId) -> NewEvent {
+    let event = EventId::new(20, id.0.as_u128() as u64, id.account());
+    NewEvent { id: event, kind: EventKind::OptOutRemoved, subject: Some(id.0), detail: None, at: 20 }
 }
 
 fn entry(account: AccountNo, n: u64, sender: Option<&str>, source: Source) -> NewSuppression {
@@ -43,9 +48,13 @@ fn entry(account: AccountNo, n: u64, sender: Option<&str>, source: Source) -> Ne
 async fn entries_are_opened_and_ended_and_never_changed() {
     on_both(async |db| {
         let first = entry(A, 1, None, Source::Api);
-        assert_eq!(suppression::add(&db, A, std::slice::from_ref(&first), 10).await.unwrap(), [(first.id, true)]);
+        assert_eq!(suppression::add(&db, A, std::slice::from_ref(&first), 10, None).await.unwrap(), [(first.id, true)]);
         let again = NewSuppression { text: Some("other".into()), ..entry(A, 2, None, Source::Import) };
-        assert_eq!(suppression::add(&db, A, &[again], 20).await.unwrap(), [(first.id, false)], "it stands already");
+        assert_eq!(
+            suppression::add(&db, A, &[again], 20, None).await.unwrap(),
+            [(first.id, false)],
+            "it stands already"
+        );
         let kept = suppression::by_id(&db, A, first.id).await.unwrap();
         assert_eq!((kept.source, kept.text.as_deref(), kept.phone), (Source::Api, Some("STOP"), Some(first.phone)));
 
@@ -60,7 +69,7 @@ async fn entries_are_opened_and_ended_and_never_changed() {
         );
 
         let next = entry(A, 3, None, Source::Keyword);
-        assert_eq!(suppression::add(&db, A, std::slice::from_ref(&next), 50).await.unwrap(), [(next.id, true)]);
+        assert_eq!(suppression::add(&db, A, std::slice::from_ref(&next), 50, None).await.unwrap(), [(next.id, true)]);
         let ids = async |account, ended| {
             let filter = Filter { ended, ..Filter::default() };
             let rows = suppression::list(&db, account, filter, None, 10).await.unwrap();
@@ -100,10 +109,15 @@ async fn start_lifts_what_stop_made_and_nothing_else() {
             ),
         ];
         for (entry, _) in &rows {
-            suppression::add(&db, A, std::slice::from_ref(entry), 10).await.unwrap();
+            suppression::add(&db, A, std::slice::from_ref(entry), 10, None).await.unwrap();
         }
-        suppression::add(&db, B, &[entry(B, 6, None, Source::Keyword)], 10).await.unwrap();
-        assert_eq!(suppression::end_by_keyword(&db, A, 77, "22333", "START", 20).await.unwrap(), 2);
+        suppression::add(&db, B, &[entry(B, 6, None, Source::Keyword)], 10, None).await.unwrap();
+        assert_eq!(suppression::end_by_keyword(&db, A, 77, "22333", "START", 20, &told).await.unwrap(), 2);
+        let mut subjects: Vec<_> = event::waiting(&db, A, 10).await.unwrap().into_iter().map(|e| e.content).collect();
+        subjects.sort_by_key(|content| format!("{content:?}"));
+        let lifted =
+            |e: &NewSuppression| Content::Other { kind: EventKind::OptOutRemoved, subject: Some(e.id.0), detail: None };
+        assert_eq!(subjects, [lifted(&rows[0].0), lifted(&rows[1].0)], "each is told of, with what it was");
         for (entry, ended) in rows {
             let now = suppression::by_id(&db, A, entry.id).await.unwrap();
             assert_eq!(now.ended.is_some(), ended, "{entry:?}");
@@ -114,7 +128,7 @@ async fn start_lifts_what_stop_made_and_nothing_else() {
             "another account's stays"
         );
         // An entry that did not come by keyword stands in the way of none that does: it is the same entry.
-        assert_eq!(suppression::end_by_keyword(&db, A, 77, "22333", "START", 30).await.unwrap(), 0);
+        assert_eq!(suppression::end_by_keyword(&db, A, 77, "22333", "START", 30, &told).await.unwrap(), 0);
     })
     .await;
 }
@@ -124,8 +138,8 @@ async fn other_processes_follow() {
     on_both(async |db| {
         let one = entry(A, 1, None, Source::Api);
         let two = entry(B, 2, Some("Shop"), Source::Api);
-        suppression::add(&db, A, std::slice::from_ref(&one), 10).await.unwrap();
-        suppression::add(&db, B, std::slice::from_ref(&two), 20).await.unwrap();
+        suppression::add(&db, A, std::slice::from_ref(&one), 10, None).await.unwrap();
+        suppression::add(&db, B, std::slice::from_ref(&two), 20, None).await.unwrap();
         let (open, next) = suppression::open_after(&db, (AccountNo(0), SuppressionId(Uuid::nil())), 10).await.unwrap();
         assert_eq!(open.iter().map(|h| (h.account, &*h.sender)).collect::<Vec<_>>(), [(A, ""), (B, "Shop")]);
         assert_eq!(next, Some((B, two.id)));

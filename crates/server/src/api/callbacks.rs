@@ -26,10 +26,12 @@ pub(super) async fn take(
     let headers: Vec<_> =
         headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
     let heard = listening.heard(&Callback { url: &url, headers: &headers, body: &body }).map_err(refused)?;
+    let no = listening.no();
     for message in heard.inbound {
         let part = message.part.map(|p| (p.reference, p.total, p.index));
         let text = with_media(message.text, &message.media);
-        let inbound = Inbound::text(listening.no(), Some(message.id), message.from, message.to, &text);
+        let id = Some(message.id).filter(|id| !id.is_empty());
+        let inbound = Inbound::text(no, id, message.from, message.to, &text, app.pipeline.repeats_until(no));
         app.pipeline.take_inbound(Inbound { part, ..inbound }).await?;
     }
     metrics::counter!("carillon_callbacks_total", "result" => "taken").increment(1);

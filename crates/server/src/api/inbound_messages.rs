@@ -57,7 +57,7 @@ pub struct InboundView {
 }
 
 impl InboundView {
-    pub(super) fn of(m: InboundMessage) -> InboundView {
+    pub(crate) fn of(m: InboundMessage) -> InboundView {
         let (text, data) = if m.is_binary { (None, Some(m.body)) } else { (Some(m.body), None) };
         InboundView {
             id: m.id,

@@ -51,6 +51,8 @@ fn view(n: &InboundNumber, account: Option<AccountId>) -> NumberView {
 }
 
 /// Give a number to an account.
+///
+/// From now on what is written to it is the account's, and it may send as it, everywhere, without asking for it as a sender.
 #[utoipa::path(post, path = "/v1/admin/inbound-numbers", tag = "Platform", operation_id = "createInboundNumber", request_body = NewNumber,
     responses((status = 201, body = NumberView)))]
 pub async fn create(
@@ -92,6 +94,7 @@ pub async fn create(
         other => other.into(),
     })?;
     inbound::reload_numbers(&app).await?;
+    app.access.forget_account(owner.no);
     Ok((StatusCode::CREATED, Json(view(&n, Some(owner.id)))))
 }
 
@@ -117,7 +120,8 @@ pub async fn list_all(
 
 /// Take a number away.
 ///
-/// What was written to it stays with the account; what comes from now on is nobody's.
+/// What was written to it stays with the account; what comes from now on is nobody's, and the account may no longer send as it (unless it was
+/// approved as a sender as well).
 #[utoipa::path(delete, path = "/v1/admin/inbound-numbers/{id}", tag = "Platform", operation_id = "deleteInboundNumber",
     params(("id" = String, Path)), responses((status = 204)))]
 pub async fn delete(
@@ -125,8 +129,10 @@ pub async fn delete(
     _: Can<Operate>,
     Id(id): Id<InboundNumberId>,
 ) -> Result<StatusCode, Problem> {
+    let gone = inbound_number::by_id(&app.db, id).await?;
     inbound_number::delete(&app.db, id).await?;
     inbound::reload_numbers(&app).await?;
+    app.access.forget_account(gone.account);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -130,7 +130,7 @@ async fn decide(
     countries: Option<&[Country]>,
 ) -> Result<Json<SenderView>, Problem> {
     let kind = if status == Status::Approved { EventKind::SenderApproved } else { EventKind::SenderRejected };
-    let event = app.event(id.account(), kind, Some(id.0), reason.map(|reason| serde_json::json!({ "reason": reason })));
+    let event = app.event(id.account(), kind, Some(id.0), None);
     let decision = Decision { status, reason, countries, event };
     let decided = sender::decide(&app.db, id.account(), id, &decision).await?;
     app.notify.wake();

@@ -73,7 +73,7 @@ pub struct SenderView {
 }
 
 impl SenderView {
-    pub(super) fn of(s: Sender) -> SenderView {
+    pub(crate) fn of(s: Sender) -> SenderView {
         SenderView {
             id: s.id,
             kind: s.sender.kind().as_str(),

@@ -149,7 +149,7 @@ async fn take(app: &App, list: List<'_>, rows: &[NewEntry]) -> Result<Json<Impor
                 Err(wrong) => report.refuse(row, wrong),
             }
         }
-        let added = app.pipeline.suppressed().open(&app.db, list.account, &entries, app.clock.now_ms()).await?;
+        let added = app.pipeline.suppressed().open(&app.db, list.account, &entries, app.clock.now_ms(), None).await?;
         let fresh = added.iter().filter(|(_, fresh)| *fresh).count();
         report.added += fresh;
         report.existing += added.len() - fresh;

@@ -74,7 +74,7 @@ pub struct EntryView {
 }
 
 impl EntryView {
-    fn of(s: Suppression) -> EntryView {
+    pub(crate) fn of(s: Suppression) -> EntryView {
         EntryView {
             id: s.id,
             phone: s.phone.map(phone),
@@ -173,7 +173,7 @@ impl List<'_> {
 
 async fn add(app: &App, list: List<'_>, entry: &NewEntry) -> Result<(StatusCode, Json<EntryView>), Problem> {
     let new = list.judge(app, entry).map_err(Problem::from)?;
-    let added = app.pipeline.suppressed().open(&app.db, list.account, &[new], app.clock.now_ms()).await?;
+    let added = app.pipeline.suppressed().open(&app.db, list.account, &[new], app.clock.now_ms(), None).await?;
     let (id, fresh) = added.first().copied().ok_or(Code::Internal)?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(EntryView::of(suppression::by_id(&app.db, list.account, id).await?))))

@@ -94,7 +94,7 @@ pub struct VerificationView {
 }
 
 impl VerificationView {
-    pub(super) fn of(v: Verification, now: i64) -> VerificationView {
+    pub(crate) fn of(v: Verification, now: i64) -> VerificationView {
         let p = &v.progress;
         let state = p.state_at(now);
         let open = state == carillon_domain::verification::State::Pending;

@@ -30,7 +30,7 @@ pub struct DeliveryView {
     /// What happened.
     #[schema(example = "message.delivered")]
     r#type: &'static str,
-    /// The message it is about, if it is about one.
+    /// The message it is about, if it is about one that was sent.
     #[schema(value_type = Option<String>)]
     message: Option<MessageId>,
     /// When it happened, RFC 3339.
@@ -45,7 +45,7 @@ pub struct DeliveryView {
 }
 
 fn view(d: Delivery) -> DeliveryView {
-    let about = d.subject.filter(|_| d.kind.is_some_and(EventKind::is_of_message));
+    let about = d.subject.filter(|_| d.kind.is_some_and(EventKind::is_transition));
     DeliveryView {
         event: d.event,
         r#type: d.kind.map_or("unknown", EventKind::as_str),

@@ -98,7 +98,7 @@ pub struct TestResult {
     attempt: Line,
 }
 
-fn view(e: &Endpoint, now: i64) -> EndpointView {
+pub(crate) fn view(e: &Endpoint, now: i64) -> EndpointView {
     let reason = match e.status {
         EndpointStatus::Enabled => None,
         EndpointStatus::Disabled => Some("by_request"),

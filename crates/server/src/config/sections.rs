@@ -26,6 +26,7 @@ pub struct Config {
     pub senders: Senders,
     pub verification: carillon_domain::verification::Rules,
     pub media: Media,
+    pub retention: Retention,
     pub auth: Auth,
     pub limits: Limits,
     pub pipeline: Pipeline,
@@ -76,6 +77,8 @@ sections! {
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, private_carriers: bool, }
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
+    /// How long what is done with is kept.
+    Retention { verification_days: u16, }
     /// Files that messages carry.
     Media { file_max: usize, account_max: u64, retention_days: u16, }
     /// What messages may be from.
@@ -171,6 +174,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             "`prices.currency` is three capital letters",
         ),
         (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
+        (
+            c.retention.verification_days > c.pipeline.idempotency_days,
+            "`retention.verification_days` is more than `pipeline.idempotency_days`",
+        ),
         ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
         (
             alphabet.len() >= 8

@@ -12,7 +12,7 @@ use carillon_domain::keyword::Action;
 use carillon_domain::suppression::{Reason, Scope, Source};
 use carillon_store::hot::{IdempotencyKey, IntakeRequest, Step, Verdict};
 use carillon_store::inbound_message::{self, InboundMessage};
-use carillon_store::suppression::{self, NewSuppression};
+use carillon_store::suppression::{self, Ended, Filter, NewSuppression};
 use carillon_store::{StoreError, conversation, keyword_rule};
 use sha2::{Digest, Sha256};
 
@@ -24,7 +24,7 @@ use crate::pipeline::prepare::{self, Draft};
 
 /// Messages looked at together.
 const PAGE: u32 = 100;
-/// What could not be done is tried again after this.
+/// What could not be done is tried again after this; and what other processes stored is looked for.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A repeated STOP is confirmed once in this, milliseconds.
 const CONFIRM_EVERY_MS: i64 = 86_400_000;
@@ -44,10 +44,12 @@ enum Trouble {
 
 pub(super) async fn run(app: App) {
     loop {
-        match once(&app).await {
+        // Of several processes one answers: two would judge the same message by what the other had half done.
+        let done = if app.notify.leads() { once(&app).await } else { Ok(0) };
+        match done {
             Ok(0) => {
                 // Timed out or not, there may be something.
-                let _ = tokio::time::timeout(Duration::from_secs(30), app.pipeline.answers_due().notified()).await;
+                let _ = tokio::time::timeout(AGAIN_AFTER, app.pipeline.answers_due().notified()).await;
             }
             Ok(_) => {}
             Err(error) => {
@@ -119,11 +121,11 @@ async fn stop(app: &App, caller: &Caller, m: &InboundMessage) -> Result<bool, Tr
         text: Some(m.body.chars().take(TEXT_MAX).collect()),
         origin: Some(m.id),
     };
-    let added = app.pipeline.suppressed().open(&app.db, caller.account, &[entry], app.clock.now_ms()).await?;
+    let told = |id: SuppressionId| app.event(caller.account, EventKind::OptOutCreated, Some(id.0), None);
+    let now = app.clock.now_ms();
+    let added = app.pipeline.suppressed().open(&app.db, caller.account, &[entry], now, Some(&told)).await?;
     let Some((id, fresh)) = added.first().copied() else { return Ok(false) };
-    if fresh {
-        app.tell(caller.account, EventKind::OptOutCreated, Some(id.0), None).await?;
-    }
+    app.notify.wake();
     // Made by this very message: before a crash, perhaps.
     Ok(fresh || suppression::by_id(&app.db, caller.account, id).await?.origin == Some(m.id))
 }
@@ -133,12 +135,18 @@ async fn start(app: &App, account: AccountNo, m: &InboundMessage) -> Result<bool
     let sender = peer::as_sender(&m.number);
     let now = app.clock.now_ms();
     let text: String = m.body.chars().take(TEXT_MAX).collect();
-    let ended = suppression::end_by_keyword(&app.db, account, m.peer_tag, &sender, &text, now).await?;
+    let told = |id: SuppressionId| app.event(account, EventKind::OptOutRemoved, Some(id.0), None);
+    let ended = suppression::end_by_keyword(&app.db, account, m.peer_tag, &sender, &text, now, &told).await?;
     app.pipeline.suppressed().reread(&app.db, account, m.peer_tag).await?;
+    app.notify.wake();
     if ended > 0 {
-        app.tell(account, EventKind::OptOutRemoved, Some(m.id.0), None).await?;
+        return Ok(true);
     }
-    Ok(ended > 0)
+    // Ended by this very message: before a crash, perhaps.
+    let filter = Filter { phone_tag: Some(m.peer_tag), reason: Some(Reason::OptOut), ended: true };
+    let entries = suppression::list(&app.db, account, filter, None, PAGE).await?;
+    let by_it = |e: &Ended| e.source == Source::Keyword && e.at >= m.id.millis();
+    Ok(entries.iter().filter_map(|entry| entry.ended.as_ref()).any(by_it))
 }
 
 /// Whether a STOP of this conversation was confirmed within a day.

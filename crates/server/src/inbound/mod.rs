@@ -156,8 +156,7 @@ fn judge(app: &App, rules: &Rules, account: AccountNo, number: &str, peer: &str,
             (text, false, if account == AccountNo::PLATFORM { Action::None } else { action }, rule)
         }
     };
-    let detail = serde_json::json!({ "action": action.as_str() });
-    let event = app.event(account, EventKind::MessageReceived, Some(id.0), Some(detail));
+    let event = app.event(account, EventKind::MessageReceived, Some(id.0), None);
     Judged {
         id,
         conversation: ConversationId::new(now, app.ids.next(), account),

@@ -1,7 +1,7 @@
 //! What goes on beside requests and messages: the SQLite log is checkpointed, and what nobody waits for any more is swept away.
 
 mod follow;
-pub(crate) mod sweep;
+pub mod sweep;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
 use carillon_store::{Db, StoreError, inbound, smpp_delivery, sweep, verification};
 
@@ -37,7 +38,8 @@ pub(super) async fn run(app: App) {
     }
 }
 
-async fn once(app: &App) -> Result<(), StoreError> {
+/// One round: all that is old by the app's clock.
+pub async fn once(app: &App) -> Result<(), StoreError> {
     let now = app.clock.now_ms();
     let waits = routing::receipt_waits(&app.config, &app.db, &app.vault).await?;
     close_unreceipted(&app.db, &app.pipeline, &waits, now).await?;
@@ -52,6 +54,17 @@ async fn once(app: &App) -> Result<(), StoreError> {
     app.notify.wake();
     while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
     while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
+    forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
+    Ok(())
+}
+
+/// Verifications begun before an instant are gone, with the numbers and the hashes of codes in them.
+async fn forget_verifications(db: &Db, before: i64) -> Result<(), StoreError> {
+    let mut account = AccountNo::PLATFORM;
+    while let Some(next) = verification::sweep::account_after(db, account).await? {
+        account = next;
+        while verification::sweep::forget(db, account, before, PAGE).await? > 0 {}
+    }
     Ok(())
 }
 

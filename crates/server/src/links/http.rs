@@ -358,3 +358,25 @@ fn unanswered(error: &reqwest::Error) -> SendError {
         "http: the connection broke before the answer"
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::response::Redirect;
+    use axum::routing::any;
+
+    use super::*;
+
+    /// A carrier of an account's own could lead into the operator's network by its name, or by sending us elsewhere.
+    #[tokio::test]
+    async fn names_lead_to_the_public_internet_and_redirects_nowhere() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let away = any(|| async { Redirect::temporary("http://127.0.0.1:1/") });
+        tokio::spawn(axum::serve(listener, Router::new().route("/send", away)).into_future());
+        for (public_only, expected) in [(false, Some(307)), (true, None)] {
+            let asked = client(public_only).unwrap().post(format!("http://localhost:{port}/send")).send().await;
+            assert_eq!(asked.ok().map(|answer| answer.status().as_u16()), expected, "public only: {public_only}");
+        }
+    }
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use carillon_domain::id::{AccountNo, EndpointId, EventId};
 use carillon_domain::webhook::{Answer, Verdict, judge};
-use carillon_store::StoreError;
 use carillon_store::delivery::{self, Delivery, Queue};
+use carillon_store::{DbKind, StoreError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -25,8 +25,9 @@ use crate::app::App;
 
 /// How often the clock is looked at: retries are due by it, and tests move it by hand.
 const TICK: Duration = Duration::from_millis(100);
-/// Queues that another process wrote to are found this soon.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Queues that another process wrote to (somebody asked it for a delivery again) are found this soon; with a file there is none.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN_ALONE: Duration = Duration::from_secs(60);
 /// Deliveries of a queue held in memory, ready to be sent.
 const PAGE: usize = 64;
 /// Attempts of a queue that are answered and not yet recorded: the database is slow, nothing more is sent until it has them.
@@ -89,10 +90,12 @@ pub(super) async fn run(app: App) {
     let lanes = FxHashMap::default();
     let mut desk =
         Desk { app, lanes, flying: 0, open: 0, of_account: FxHashMap::default(), turn: 0, reports, recorder };
+    let look_again = if desk.app.db.kind() == DbKind::Sqlite { LOOK_AGAIN_ALONE } else { LOOK_AGAIN };
     let mut looked = None;
     loop {
         let now = desk.app.clock.monotonic();
-        if looked.is_none_or(|at| now.saturating_sub(at) >= LOOK_AGAIN) {
+        let leads = desk.app.notify.leads();
+        if leads && looked.is_none_or(|at| now.saturating_sub(at) >= look_again) {
             match delivery::queues(&desk.app.db).await {
                 Ok(queues) => {
                     queues.into_iter().for_each(|queue| desk.expect(queue));
@@ -105,7 +108,13 @@ pub(super) async fn run(app: App) {
         while let Ok(report) = incoming.try_recv() {
             desk.report(report).await;
         }
-        desk.start().await;
+        if leads {
+            desk.start().await;
+        } else {
+            // Whoever leads finds all of it in the database.
+            looked = None;
+            desk.rest();
+        }
         let next = async {
             tokio::select! {
                 report = incoming.recv() => report,
@@ -122,6 +131,15 @@ pub(super) async fn run(app: App) {
 }
 
 impl Desk {
+    /// Forgets what it was about to send; what is under way is still recorded.
+    fn rest(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.ready.clear();
+            lane.next_due = i64::MAX;
+        }
+        self.lanes.retain(|_, lane| !lane.open.is_empty());
+    }
+
     fn expect(&mut self, queue: Queue) {
         let lane = self.lanes.entry(queue.id).or_insert_with(|| Lane {
             account: queue.account,

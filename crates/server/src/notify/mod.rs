@@ -1,12 +1,13 @@
 //! Telling others what happened: the consumer of the outbox fans each event out to its subscribers.
 //!
-//! What happened is written to the outbox (`store::event`) by the transaction that made it so. `outbox` is its one consumer; in one
-//! transaction it writes what each subscriber is to get and takes the row away. `deliver` sends what is for webhooks: `render` puts a payload
+//! What happened is written to the outbox (`store::event`) by the transaction that made it so. `outbox` is its one consumer, in the one process
+//! that has the `lead`; in one transaction it writes what each subscriber is to get and takes the row away. `deliver` sends what is for webhooks: `render` puts a payload
 //! together, `sign` signs it, `guard` sees where it goes, `attempt` sends it once, `record` writes down what became of it.
 
 pub mod attempt;
 mod deliver;
 pub mod guard;
+mod lead;
 mod outbox;
 mod record;
 mod render;
@@ -15,6 +16,7 @@ pub mod sign;
 mod sweep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use carillon_domain::event::EventKind;
@@ -24,14 +26,13 @@ use carillon_domain::webhook::{Verdict, judge};
 use carillon_store::delivery::{self, Attempted, DeliveryState, NewDelivery, Queue};
 use carillon_store::event::{self, NewEvent};
 use carillon_store::webhook::{self, Endpoint};
-use carillon_store::{Db, StoreError};
+use carillon_store::{Db, DbKind, StoreError};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::clock::rfc3339;
 use crate::config::Webhooks;
 use crate::pipeline::Pipeline;
 use attempt::{Line, Parcel};
@@ -55,6 +56,8 @@ pub struct Notifier {
     /// Queues in which something was put.
     news: Mutex<Vec<Queue>>,
     bell: Notify,
+    /// Whether this process does what only one is to do (`lead`).
+    leads: AtomicBool,
 }
 
 impl Notifier {
@@ -63,7 +66,9 @@ impl Notifier {
         let timeout = Duration::from_millis(settings.timeout_ms);
         let outbound = Outbound::new(Guard::new(settings), timeout, AGENT);
         let (endpoints, news, bell) = (RwLock::default(), Mutex::default(), Notify::new());
-        let notifier = Notifier { pipeline, endpoints, outbound, news, bell };
+        // A file has one process, and nobody to ask.
+        let leads = AtomicBool::new(db.kind() == DbKind::Sqlite);
+        let notifier = Notifier { pipeline, endpoints, outbound, news, bell, leads };
         notifier.reload(db).await?;
         Ok(notifier)
     }
@@ -96,6 +101,17 @@ impl Notifier {
         self.endpoints().get(&account).map_or(0, |all| all.iter().filter(|e| !e.id.0.is_nil()).count())
     }
 
+    /// Whether this process empties the outbox, sends webhooks and answers phones; of several on one database one does.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    fn set_leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Release);
+        self.wake();
+        self.bell.notify_one();
+    }
+
     fn news(&self) -> Vec<Queue> {
         std::mem::take(&mut self.news.lock())
     }
@@ -124,7 +140,7 @@ impl App {
         Ok(())
     }
 
-    /// An event of now, for the outbox. `detail` is an object without phone numbers and texts; those stand with the `subject`.
+    /// An event of now, for the outbox. `detail` is an object without phone numbers and texts, for what has no `subject` that tells it.
     pub fn event(
         &self,
         account: AccountNo,
@@ -145,8 +161,7 @@ impl App {
             verification::State::Approved => EventKind::VerificationApproved,
             _ => EventKind::VerificationFailed,
         };
-        let detail = serde_json::json!({ "verification_id": id.to_string(), "status": state.as_str() });
-        self.event(account, kind, Some(id.0), Some(detail))
+        self.event(account, kind, Some(id.0), None)
     }
 }
 
@@ -156,10 +171,10 @@ pub async fn test(app: &App, endpoint: &Endpoint) -> Result<(EventId, bool, Line
     let event = EventId::new(now, app.ids.next(), endpoint.account);
     let secrets = secrets::in_force(app, endpoint);
     let secrets = secrets.ok_or_else(|| StoreError::Broken("the secret of an endpoint does not open".into()))?;
-    let detail = serde_json::json!({ "endpoint": endpoint.id });
     let kind = EventKind::WebhookTest;
-    let body = serde_json::json!({ "type": kind.as_str(), "timestamp": rfc3339(now), "data": detail });
-    let parcel = Parcel { id: event.to_string(), url: endpoint.url.clone(), secrets, body: body.to_string() };
+    let data = render::resource(app, endpoint.account, kind, endpoint.id.0).await?;
+    let body = render::body(Some(kind), now, data);
+    let parcel = Parcel { id: event.to_string(), url: endpoint.url.clone(), secrets, body };
     let (answer, line) = attempt::attempt(&app.notify.outbound, &app.clock, parcel).await;
     let delivered = judge(answer, 1, 0.0) == Verdict::Delivered;
     let new = NewDelivery {
@@ -167,8 +182,8 @@ pub async fn test(app: &App, endpoint: &Endpoint) -> Result<(EventId, bool, Line
         event,
         queue: endpoint.id.0,
         kind,
-        subject: None,
-        detail: Some(detail.to_string()),
+        subject: Some(endpoint.id.0),
+        detail: None,
         event_at: now,
         missed: true,
     };
@@ -181,6 +196,9 @@ pub async fn test(app: &App, endpoint: &Endpoint) -> Result<(EventId, bool, Line
 
 /// Starts all of it; it ends with the app's shutdown.
 pub fn start(app: &App) {
+    if app.db.kind() == DbKind::Postgres {
+        tokio::spawn(lead::run(app.clone()));
+    }
     tokio::spawn(outbox::run(app.clone()));
     tokio::spawn(deliver::run(app.clone()));
     tokio::spawn(sweep::run(app.clone()));

@@ -1,4 +1,4 @@
-//! The one consumer of the outbox: takes rows, decides who is to be told, and has the store write that and take the rows away in one
+//! The one consumer of the outbox, in the process that leads: takes rows, decides who is to be told, and has the store write that and take the rows away in one
 //! transaction. Killed before the commit it starts over; after it, the rows are gone: nobody is told twice, and nothing is lost.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::app::App;
 const PAGE: u32 = 64;
 /// Deliveries one transaction writes, about: other writers wait that long.
 const AT_ONCE: usize = 500;
-/// A bell may be missed by a process that died; nothing waits longer than this.
+/// A bell may be missed by a process that died, and another process rings none here; nothing waits longer than this.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(app: App) {
@@ -41,7 +41,7 @@ pub(super) async fn run(app: App) {
 /// Until the outbox is empty. Accounts take turns: a busy one does not keep the others waiting.
 async fn drain(app: &App) -> Result<(), StoreError> {
     let mut from = AccountNo::PLATFORM;
-    loop {
+    while app.notify.leads() {
         let rows = event::waiting(&app.db, from, PAGE).await?;
         let steps = plan(app, &rows).await?;
         let Some(last) = steps.last().map(|step| step.event.account()) else {
@@ -60,6 +60,7 @@ async fn drain(app: &App) -> Result<(), StoreError> {
         app.notify.ring(queues);
         from = AccountNo(last.0.saturating_add(1));
     }
+    Ok(())
 }
 
 /// What becomes of the first rows: as many as fit one transaction, of the last perhaps a part.

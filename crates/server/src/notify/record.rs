@@ -92,8 +92,7 @@ async fn disable(app: &App, d: &Delivery, log: String, status: EndpointStatus) -
         return Ok(());
     }
     let reason = if status == EndpointStatus::Gone { "gone" } else { "failing" };
-    let detail = serde_json::json!({ "endpoint": endpoint.id, "url": endpoint.url, "reason": reason });
-    let event = app.event(account, EventKind::WebhookDisabled, Some(endpoint.id.0), Some(detail));
+    let event = app.event(account, EventKind::WebhookDisabled, Some(endpoint.id.0), None);
     if webhook::disable(&app.db, account, endpoint.id, status, &event).await? {
         tracing::info!(endpoint = %endpoint.id, reason, "a webhook endpoint was disabled: {reason}");
         metrics::counter!("carillon_webhook_disabled_total", "reason" => reason).increment(1);

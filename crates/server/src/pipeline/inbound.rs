@@ -43,19 +43,16 @@ pub struct Inbound {
 
 impl Inbound {
     /// A text that a provider decoded.
-    pub fn text(connection: i32, carrier_id: Option<String>, from: String, to: String, text: &str) -> Inbound {
+    pub fn text(
+        connection: i32,
+        carrier_id: Option<String>,
+        from: String,
+        to: String,
+        text: &str,
+        repeats_until: i64,
+    ) -> Inbound {
         let (octets, writing) = (text.as_bytes().to_vec(), Writing::Text);
-        Inbound {
-            connection,
-            carrier_id,
-            from,
-            to,
-            part: None,
-            octets,
-            writing,
-            carrier_at: None,
-            repeats_until: i64::MAX,
-        }
+        Inbound { connection, carrier_id, from, to, part: None, octets, writing, carrier_at: None, repeats_until }
     }
 
     /// A deliver_sm that is no receipt (SMPP 3.4 §4.6). `alphabet` is what the carrier means by data_coding 0.
@@ -110,12 +107,19 @@ impl Ack {
 pub type Arrived = (Inbound, Ack, i64);
 
 /// What waits to be stored.
-#[derive(Default)]
 pub(super) struct Waiting {
     queue: Mutex<VecDeque<Arrived>>,
     arrived: Notify,
+    /// When this process began, Unix milliseconds.
+    began: i64,
     /// When a session of a connection last began or ended, Unix milliseconds.
     links: Mutex<FxHashMap<i32, i64>>,
+}
+
+impl Waiting {
+    pub(super) fn new(began: i64) -> Waiting {
+        Waiting { queue: Mutex::default(), arrived: Notify::new(), began, links: Mutex::default() }
+    }
 }
 
 /// Numbers that phones can write to, and whose they are.
@@ -182,9 +186,10 @@ impl Pipeline {
         self.0.inbound.links.lock().insert(connection, self.0.clock.now_ms());
     }
 
-    /// Until when what a connection gave may come again, Unix milliseconds.
+    /// Until when what a connection gave may come again, Unix milliseconds: one that has no sessions was told of all that was stored since this
+    /// process began.
     pub fn repeats_until(&self, connection: i32) -> i64 {
-        self.0.inbound.links.lock().get(&connection).copied().unwrap_or(i64::MAX)
+        self.0.inbound.links.lock().get(&connection).copied().unwrap_or(self.0.inbound.began)
     }
 
     /// What waits to be stored, at most `max`; none if something else woke it.

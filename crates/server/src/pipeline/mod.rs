@@ -247,6 +247,7 @@ impl Pipeline {
         }
         let shared = Shared {
             config,
+            inbound: inbound::Waiting::new(clock.now_ms()),
             clock,
             memory: Mutex::new(memory),
             inbox: writer::Inbox::default(),
@@ -261,7 +262,6 @@ impl Pipeline {
             owed_more: Notify::new(),
             suppressed: Suppressed::default(),
             own_numbers: OwnNumbers::default(),
-            inbound: inbound::Waiting::default(),
             answers_due: Notify::new(),
             stop: CancellationToken::new(),
             drained: AtomicBool::new(false),

@@ -27,6 +27,7 @@ use serde::de::IntoDeserializer;
 
 use super::Suppressed;
 use crate::config;
+use crate::notify::guard::Guard;
 
 pub use attached::Attached;
 pub use origin::Origin;
@@ -39,11 +40,10 @@ const VALIDITY_S: std::ops::RangeInclusive<i64> = 60..=7 * 86_400;
 const SCHEDULE_AHEAD_MS: i64 = 366 * 86_400_000;
 /// How far back `scheduled_at` may lie and still mean "at once": clocks differ and requests wait. Milliseconds.
 const SCHEDULE_BACK_MS: i64 = 600_000;
-/// Lengths of what callers add, in characters; a URL's in bytes.
+/// Lengths of what callers add, in characters.
 const CLIENT_REF_MAX: usize = 64;
 const TAGS_MAX: usize = 10;
 const TAG_MAX: usize = 40;
-const CALLBACK_URL_MAX: usize = 512;
 /// Lengths of a one-time code that the caller made.
 const GIVEN_CODE: std::ops::RangeInclusive<usize> = 3..=32;
 /// Where the code goes in an OTP's text.
@@ -115,6 +115,8 @@ pub struct Rules<'a> {
     pub suppressed: &'a Suppressed,
     /// References of concatenation.
     pub references: &'a References,
+    /// Where events may go.
+    pub callbacks: Guard,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -262,7 +264,7 @@ pub fn content(
     let validity_ms = judge.take(validity(draft, rules));
     let expires_at = validity_ms.map(|ms| due_at.unwrap_or(rules.now).saturating_add(ms));
     judge.take(attached::check(draft, rules, expires_at));
-    let extra = extra(draft, &mut judge);
+    let extra = extra(draft, rules.callbacks, &mut judge);
     let (Some(origin), Some(body), Some(plan), Some(options), Some(expires_at), true) =
         (origin, body, plan, options, expires_at, judge.0.is_empty())
     else {
@@ -455,7 +457,7 @@ fn validity(draft: &Draft<'_>, rules: &Rules<'_>) -> Result<i64, Mistake> {
     }
 }
 
-fn extra(draft: &Draft<'_>, judge: &mut Judge) -> Option<Box<Extra>> {
+fn extra(draft: &Draft<'_>, callbacks: Guard, judge: &mut Judge) -> Option<Box<Extra>> {
     if draft.client_ref.is_none() && draft.tags.is_empty() && draft.callback_url.is_none() {
         return None;
     }
@@ -473,9 +475,9 @@ fn extra(draft: &Draft<'_>, judge: &mut Judge) -> Option<Box<Extra>> {
         }
     }
     if let Some(url) = draft.callback_url
-        && let Err(detail) = callback_url(url)
+        && let Err(refused) = callbacks.check(url)
     {
-        judge.refuse("callback_url", "invalid_value", detail);
+        judge.refuse("callback_url", "invalid_value", refused.to_string());
     }
     Some(Box::new(Extra {
         client_ref: draft.client_ref.map(str::to_owned),
@@ -494,22 +496,6 @@ fn label(text: &str, max: usize) -> Result<(), (&'static str, String)> {
     }
     if text.chars().any(char::is_control) {
         return Err(("invalid_value", "no control characters".into()));
-    }
-    Ok(())
-}
-
-/// Whether events could go there; where it may lead is checked when they do.
-fn callback_url(text: &str) -> Result<(), &'static str> {
-    if text.len() > CALLBACK_URL_MAX {
-        return Err("at most 512 bytes");
-    }
-    let uri: axum::http::Uri = text.parse().map_err(|_| "not a URL: send one such as https://example.com/sms")?;
-    let host = uri.authority().map_or("", |a| a.host());
-    if !matches!(uri.scheme_str(), Some("https" | "http")) || host.is_empty() {
-        return Err("a URL with https:// or http:// and a host");
-    }
-    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err("no user name or password in the URL");
     }
     Ok(())
 }

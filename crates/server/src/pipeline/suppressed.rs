@@ -9,7 +9,7 @@ use carillon_domain::id::{AccountNo, SuppressionId};
 use carillon_domain::message::Flags;
 use carillon_domain::suppression::Blocks;
 use carillon_store::hot::NewMessage;
-use carillon_store::suppression::{self, Change, Held, NewSuppression};
+use carillon_store::suppression::{self, Change, Held, NewSuppression, Told};
 use carillon_store::{Db, StoreError};
 use parking_lot::RwLock;
 use rustc_hash::{FxHashSet, FxHasher};
@@ -96,8 +96,9 @@ impl Suppressed {
         account: AccountNo,
         entries: &[NewSuppression],
         now: i64,
+        told: Option<Told<'_>>,
     ) -> Result<Vec<(SuppressionId, bool)>, StoreError> {
-        let added = suppression::add(db, account, entries, now).await?;
+        let added = suppression::add(db, account, entries, now, told).await?;
         let held = |e: &NewSuppression| Held {
             account,
             phone_tag: e.phone_tag,

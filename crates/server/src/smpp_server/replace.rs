@@ -11,7 +11,6 @@ use carillon_store::message::Message;
 use super::lines::Line;
 use super::read;
 use super::requests::{find, is_sender};
-use super::session::rules;
 use super::status::{self, INSUFFICIENT_CREDIT, SUSPENDED};
 use crate::app::App;
 use crate::pipeline::ReplaceOutcome;
@@ -37,7 +36,7 @@ pub(super) async fn replace(app: &App, line: &Line, sm: &ReplaceSm) -> Result<()
         Status::Closed => return Err(failed),
     }
     let prices = app.pipeline.prices();
-    let rules = rules(app, line.account, &account, &prices, app.clock.now_ms());
+    let rules = app.rules_of(line.account, &account, &prices, app.clock.now_ms());
     let new = prepared(sm, &m, origin, &line.settings(), &rules)?;
     match app.pipeline.replace(&app.db, &m, &new).await {
         Ok(ReplaceOutcome::Replaced) => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carillon_domain::account::Status;
-use carillon_domain::id::{AccountNo, BatchId, MessageId};
+use carillon_domain::id::{BatchId, MessageId};
 use carillon_domain::message::Lane;
 use carillon_domain::price::PriceBook;
 use carillon_domain::smpp::{CredentialSettings, ReceiptsWanted, SmppOrigin};
@@ -260,7 +260,7 @@ impl Work<'_> {
     }
 
     fn rules<'r>(&'r self, judge: &'r Judge<'_>) -> Rules<'r> {
-        rules(self.app, self.seat.line.account, judge.account, judge.prices, judge.now)
+        self.app.rules_of(self.seat.line.account, judge.account, judge.prices, judge.now)
     }
 
     fn content<B: AsRef<[u8]>>(&self, sm: &SubmitSm<B>, rules: &Rules<'_>) -> Result<Content, CommandStatus> {
@@ -406,28 +406,6 @@ impl Work<'_> {
             tracing::warn!(%error, "a submit_multi could not be answered in full: {error}");
             self.session.refuse(to, CommandStatus::RSYSERR);
         }
-    }
-}
-
-/// What messages of an account are judged by.
-pub(super) fn rules<'r>(
-    app: &'r App,
-    account: AccountNo,
-    known: &'r Known,
-    prices: &'r PriceBook,
-    now: i64,
-) -> Rules<'r> {
-    Rules {
-        account,
-        settings: &known.settings,
-        senders: &known.senders,
-        countries: known.countries.as_deref(),
-        prices,
-        otp: &app.config.otp,
-        phone_key: &app.secrets.phone_key,
-        suppressed: app.pipeline.suppressed(),
-        references: &app.references,
-        now,
     }
 }
 

@@ -1,5 +1,5 @@
-//! What jobs do behind verifications: end those whose time is over, erase what a crash left, forget what is regained. Bounded bites, as in
-//! `crate::sweep`.
+//! What jobs do behind verifications: end those whose time is over, erase what a crash left, forget what is regained and what
+//! is old. Bounded bites, as in `crate::sweep`.
 
 use carillon_domain::id::{AccountNo, VerificationId, compose};
 use carillon_domain::verification::State;
@@ -78,4 +78,32 @@ pub async fn delete_caps(db: &Db, now: i64, limit: u32) -> Result<u64, StoreErro
         .await?
         .rows_affected()
     }))
+}
+
+/// Takes up to `limit` verifications of one account away that have ended and were begun before an instant (Unix milliseconds); how many. With
+/// them go the number and the hash of the code.
+pub async fn forget(db: &Db, account: AccountNo, before: i64, limit: u32) -> Result<u64, StoreError> {
+    Ok(write_db!(db, |tx| {
+        sqlx::query(
+            "DELETE FROM verification WHERE account_no = $1 AND id IN \
+             (SELECT id FROM verification WHERE account_no = $1 AND id < $2 AND ended_at IS NOT NULL ORDER BY id LIMIT $3)",
+        )
+        .bind(account.as_i64())
+        .bind(compose(before, 0, AccountNo::PLATFORM))
+        .bind(i64::from(limit))
+        .execute(&mut *tx)
+        .await?
+        .rows_affected()
+    }))
+}
+
+/// The next account behind one that has verifications: for the sweep.
+pub async fn account_after(db: &Db, account: AccountNo) -> Result<Option<AccountNo>, StoreError> {
+    let row: Option<(i64,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT account_no FROM verification WHERE account_no > $1 ORDER BY account_no LIMIT 1")
+            .bind(account.as_i64())
+            .fetch_optional(c)
+            .await
+    })?;
+    Ok(row.map(|(no,)| AccountNo::from_i64(no)))
 }

@@ -20,6 +20,7 @@ fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mista
         phone_key: &[0; 16],
         suppressed: &suppressed,
         references: &references,
+        callbacks: Guard::STRICT,
         now: NOW,
     };
     let mut next = 6;
@@ -142,6 +143,8 @@ fn drafts_that_are_refused_and_why() {
         (Draft { tags: vec!["ok", ""], ..HELLO }, &[("tags", "too_short")]),
         (Draft { callback_url: Some("ftp://a.example"), ..HELLO }, &[("callback_url", "invalid_value")]),
         (Draft { callback_url: Some("https://u:p@a.example"), ..HELLO }, &[("callback_url", "invalid_value")]),
+        (Draft { callback_url: Some("http://a.example/x"), ..HELLO }, &[("callback_url", "invalid_value")]),
+        (Draft { callback_url: Some("https://10.0.0.1/x"), ..HELLO }, &[("callback_url", "invalid_value")]),
         (Draft { callback_url: Some("/hook"), ..HELLO }, &[("callback_url", "invalid_value")]),
         (Draft { callback_url: Some(&url), ..HELLO }, &[("callback_url", "invalid_value")]),
         (Draft { otp_code: Some("1234"), ..HELLO }, &[("otp_code", "conflicting_fields")]),

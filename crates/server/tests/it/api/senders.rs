@@ -127,6 +127,44 @@ async fn countries_have_rules_and_defaults() {
     assert_eq!(sent_as(&t, &key, Some("Shop"), DE).await, no);
 }
 
+/// A number that phones write to is its account's to send as, at once and everywhere, and no longer once it is taken away.
+#[tokio::test]
+async fn own_numbers_need_no_approval() {
+    let t = strict().await;
+    let ((a, key), (_, stranger), (_, operator)) = (t.account("a").await, t.account("b").await, t.operator().await);
+    let (long, short) = ("+4915735983801", "22333");
+    let give = async |number: &str| {
+        let body = json!({"number": number, "account": a.id});
+        let made = t.post("/v1/admin/inbound-numbers", &operator, body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        format!("/v1/admin/inbound-numbers/{}", made.json()["id"].as_str().unwrap())
+    };
+    let (no, elsewhere) = ("sender_not_approved", "sender_not_allowed_in_country");
+    assert_eq!(sent_as(&t, &key, Some(long), DE).await, no);
+    let (of_long, of_short) = (give(long).await, give(short).await);
+    for (key, from, to, expected) in [
+        (&key, Some(long), DE, long),
+        // The United States want numbers registered: one that is owned is.
+        (&key, Some(long), US, long),
+        (&key, Some(short), US, short),
+        (&key, None, DE, "nothing"),
+        (&stranger, Some(long), DE, no),
+        (&stranger, Some(short), DE, no),
+    ] {
+        assert_eq!(sent_as(&t, key, from, to).await, expected, "{from:?} to {to}");
+    }
+    // Approved for one country besides: owned, it passes everywhere.
+    approved(&t, &key, &operator, long, &["DE"]).await;
+    assert_eq!(sent_as(&t, &key, Some(long), GB).await, long);
+    for path in [of_long, of_short] {
+        assert_eq!(t.call("DELETE", &path, &operator, None).await.status, 204);
+        assert_eq!(t.call("DELETE", &path, &operator, None).await.status, 404);
+    }
+    for (from, to, expected) in [(long, DE, long), (long, GB, elsewhere), (short, DE, no)] {
+        assert_eq!(sent_as(&t, &key, Some(from), to).await, expected, "{from} to {to}");
+    }
+}
+
 #[tokio::test]
 async fn where_from_is_free() {
     let t = TestApp::start().await;

@@ -4,6 +4,7 @@ use carillon_domain::permission::{Scope, Scopes};
 use serde_json::{Value, json};
 
 use super::{endpoint, quick};
+use crate::app::TestApp;
 
 #[tokio::test]
 async fn the_life_of_an_endpoint() {
@@ -130,4 +131,33 @@ async fn what_is_refused() {
     assert_eq!(t.post("/v1/webhook-endpoints", &key, good).await.refusal(), (409, "endpoint_limit".into()));
     let list = t.get("/v1/webhook-endpoints?limit=200", &key).await.json();
     assert_eq!(list["data"].as_array().unwrap().len(), 100);
+}
+
+/// A message's own callback goes where an endpoint may, and nowhere else.
+#[tokio::test]
+async fn callbacks_are_refused_like_endpoints() {
+    let t = TestApp::with(|config| (config.webhooks.allow_http, config.webhooks.allow_private) = (false, false)).await;
+    let (_, key) = t.account("a").await;
+    let rows = [
+        ("http://example.com/sms", "a URL that begins with https://"),
+        ("https://127.0.0.1/sms", "127.0.0.1 is not on the public internet"),
+        ("https://0x7f.1/sms", "127.0.0.1 is not on the public internet"),
+        ("https://localhost:8080/sms", "localhost is not on the public internet"),
+        ("https://[::1]/sms", "[::1] is not on the public internet"),
+        ("https://example.com:25/sms", "port 25 is not allowed: use 443, or one from 1024 on"),
+        ("https://me:secret@example.com/sms", "no user name or password in the URL"),
+        ("example.com", "not a URL: send one such as https://example.com/sms"),
+    ];
+    for (url, why) in rows {
+        for (path, to) in [("/v1/messages", json!("+4915112345678")), ("/v1/batches", json!(["+4915112345678"]))] {
+            let answer = t.post(path, &key, json!({"to": to, "text": "hello", "callback_url": url})).await;
+            let expected = json!([{"pointer": "#/callback_url", "code": "invalid_value", "detail": why}]);
+            assert_eq!((answer.status, &answer.json()["errors"]), (400, &expected), "{path} {url}");
+        }
+        let endpoint = t.post("/v1/webhook-endpoints", &key, json!({"url": url})).await.json();
+        assert_eq!(endpoint["errors"][0]["detail"], why, "an endpoint is judged alike");
+    }
+    assert_eq!(t.get("/v1/messages", &key).await.json()["data"], json!([]), "nothing was stored");
+    let good = json!({"to": "+4915112345678", "text": "hello", "callback_url": "https://example.com/sms"});
+    assert_eq!(t.post("/v1/messages", &key, good).await.status, 202);
 }

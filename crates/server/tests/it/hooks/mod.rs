@@ -2,6 +2,8 @@
 
 mod delivery;
 mod endpoints;
+mod payloads;
+mod processes;
 pub mod receiver;
 mod retries;
 

@@ -69,10 +69,8 @@ async fn at_the_end_of_the_schedule_it_is_disabled_and_a_replay_brings_what_it_m
         t.app.clock.advance(past(wait));
     }
     let told = watch.wait(1).await.remove(0);
-    assert_eq!(
-        (&told.body["type"], &told.body["data"]),
-        (&json!("webhook.disabled"), &json!({"endpoint": id, "url": r.url, "reason": "failing"}))
-    );
+    let data = &told.body["data"];
+    assert_eq!((&data["id"], &data["url"], &data["reason"]), (&json!(id), &json!(r.url), &json!("failing")));
     let shown = t.get(&path, &key).await.json();
     assert_eq!((&shown["status"], &shown["reason"]), (&json!("disabled"), &json!("failing")));
     assert_eq!(r.seen().len(), 10);
@@ -171,27 +169,49 @@ async fn redirects_lead_nowhere() {
     assert_eq!((statuses, inner.seen().len()), (vec![json!(302), json!(307)], 0));
 }
 
-/// What was allowed when it was made, and no longer is; and a callback, whose address is looked at when it is used.
+/// Neither an endpoint nor a callback inside the network is taken.
 #[tokio::test]
-async fn addresses_inside_are_not_gone_to() {
+async fn addresses_inside_are_not_taken() {
     let r = Receiver::start().await;
-    let t = TestApp::with(|c| {
-        c.sandbox.receipt_delay_ms = 1;
-        c.webhooks.allow_private = false;
-    })
-    .await;
+    let t = TestApp::with(|c| c.webhooks.allow_private = false).await;
     let (_, key) = t.account("a").await;
     let local = t.post("/v1/webhook-endpoints", &key, json!({"url": r.url})).await;
     assert_eq!((local.status, local.json()["errors"][0]["pointer"].clone()), (400, json!("#/url")), "{}", local.text);
     let body = json!({"to": "+4915112345678", "text": "hello", "callback_url": r.url});
-    assert_eq!(t.post("/v1/messages", &key, body).await.status, 202);
+    let local = t.post("/v1/messages", &key, body).await;
+    let pointer = local.json()["errors"][0]["pointer"].clone();
+    assert_eq!((local.status, pointer), (400, json!("#/callback_url")), "{}", local.text);
+}
+
+/// What was taken while it was allowed, and no longer is, is not gone to: each address is looked at when it is used.
+#[tokio::test]
+async fn addresses_inside_are_not_gone_to() {
+    let r = Receiver::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("t.db").display());
+    let process = async |allowed| {
+        TestApp::with(|c| {
+            c.database.url = url.as_str().into();
+            c.vault.master_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
+            c.sandbox.receipt_delay_ms = 1;
+            c.webhooks.allow_private = allowed;
+        })
+        .await
+    };
+    let before = process(true).await;
+    let (_, key) = before.account("a").await;
+    let due = json!("2026-11-21T12:01:00Z");
+    let body = json!({"to": "+4915112345678", "text": "hello", "callback_url": r.url, "scheduled_at": due});
+    let taken = before.post("/v1/messages", &key, body).await;
+    assert_eq!(taken.status, 202, "{}", taken.text);
+    before.app.stop(Duration::from_secs(5)).await;
+    let after = process(false).await;
+    after.app.clock.advance(Duration::from_secs(61));
     until("the callback is refused", async || {
-        let page = t.get("/v1/callback-deliveries?status=pending", &key).await.json();
-        page["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|d| d["attempts"][0]["error"].as_str().is_some_and(|e| e.contains("not on the public internet")))
+        let page = after.get("/v1/callback-deliveries?status=pending", &key).await.json();
+        let inside =
+            |d: &Value| d["attempts"][0]["error"].as_str().is_some_and(|e| e.contains("not on the public internet"));
+        page["data"].as_array().unwrap().iter().any(inside)
     })
     .await;
     assert_eq!(r.seen().len(), 0);

@@ -80,7 +80,7 @@ fn judge(account: AccountNo, _: &str, _: &str, whole: Whole) -> Judged {
 
 async fn take(db: &Db, arrivals: &[Arrival]) -> Vec<InboundId> {
     let now = arrivals.last().map_or(NOW, |a| a.at);
-    inbound::receive(db, arrivals, PATIENCE, now, &judge).await.unwrap()
+    inbound::receive(db, arrivals, PATIENCE, now, &judge).await.unwrap().messages
 }
 
 /// Texts of an account with their missing parts, oldest first.
@@ -151,16 +151,16 @@ async fn parts_are_put_together() {
             assert_eq!(shown(&db, A).await, expected, "{arrivals:?}");
         }
         let none = inbound::give_up_waiting(&db, NOW, &|_, _| A, &judge).await.unwrap();
-        assert_eq!(none, [], "nothing is so old");
+        assert_eq!(none.messages, [], "nothing is so old");
         let owner = |number: &str, connection| {
             assert_eq!((number, connection), (OWN, 1));
             B
         };
         let given_up = inbound::give_up_waiting(&db, NOW + 2_000, &owner, &judge).await.unwrap();
         let gone = shown(&db, B).await;
-        assert_eq!((given_up.len(), gone.len()), (4, 4), "to whoever owns the number then: {gone:?}");
+        assert_eq!((given_up.messages.len(), gone.len()), (4, 4), "to whoever owns the number then: {gone:?}");
         assert!(gone.iter().all(|(_, missing)| !missing.is_empty()));
-        assert_eq!(inbound::give_up_waiting(&db, NOW + 2_000, &owner, &judge).await.unwrap(), []);
+        assert_eq!(inbound::give_up_waiting(&db, NOW + 2_000, &owner, &judge).await.unwrap().messages, []);
     })
     .await;
 }
@@ -311,7 +311,7 @@ async fn two_processes_take_the_same_at_once() {
     for n in 0..50 {
         take(&one, &[part(n, 9, 2, 1, "alone", 10)]).await;
     }
-    let give_up = async |db: &Db| inbound::give_up_waiting(db, NOW + 500, &|_, _| B, &judge).await.unwrap().len();
+    let give_up = async |db: &Db| inbound::give_up_waiting(db, NOW + 500, &|_, _| B, &judge).await.unwrap().messages.len();
     let (a, b) = tokio::join!(give_up(&one), give_up(&two));
     assert_eq!((a + b, shown(&two, B).await.len()), (50, 50), "each is given up once");
 }

@@ -105,7 +105,7 @@ impl Smpp {
     /// A phone writes to that number; it is stored when this returns.
     pub async fn write(&self, from: &str, to: &str, text: &str) {
         let id = Some(format!("{from} {text}"));
-        let inbound = Inbound::text(0, id, from.into(), to.into(), text);
+        let inbound = Inbound::text(0, id, from.into(), to.into(), text, 0);
         self.t.app.pipeline.take_inbound(inbound).await.unwrap();
     }
 

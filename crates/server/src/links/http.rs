@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::encoding::Encoding;
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
-use carillon_domain::message::{Category, Flags, Lane};
+use carillon_domain::message::Flags;
 use carillon_domain::phone::Phone;
 use carillon_providers::{self as providers, Accepted, Content, Credentials, Method, Outbound, Provider};
 use carillon_store::hot::QueuedMessage;
@@ -283,7 +283,7 @@ fn request(job: &Job, carrier: &Carrier, now_ms: i64) -> Result<providers::Reque
         flash: m.flags.has(Flags::FLASH),
         validity_s: u32::try_from((m.expires_at - now_ms) / 1000).unwrap_or(1).max(1),
         media: &[],
-        category: if m.lane == Lane::Otp { Category::Otp } else { Category::Transactional },
+        category: m.flags.category(),
         callback_url: carrier.callback_url.as_deref(),
         now_ms,
     };

@@ -154,12 +154,14 @@ impl Parts {
 pub struct Progress {
     /// Where it stands.
     pub state: State,
-    /// Its properties; only `PAY_ON_ACCEPT` matters here.
+    /// Its properties; only `PAY_ON_ACCEPT` and `MMS` matter here.
     pub flags: Flags,
     /// Its parts.
     pub parts: Parts,
     /// Price of one part, fixed at acceptance.
     pub unit_price: Money,
+    /// Price of the whole if it goes as an MMS (`Flags::MMS`), fixed at acceptance; `None` if it cannot.
+    pub mms_price: Option<Money>,
     /// What is still reserved for it.
     pub held: Money,
     /// What was paid for it.
@@ -254,6 +256,7 @@ impl Progress {
             flags,
             parts: Parts::pending(parts),
             unit_price,
+            mms_price: None,
             held,
             captured: Money::ZERO,
             closed: false,
@@ -408,6 +411,25 @@ impl Progress {
         }
     }
 
+    /// What so many of its parts cost. An MMS has one price for all of them; of some it is their share.
+    fn price_of(&self, parts: i64) -> Money {
+        match self.mms_price.filter(|_| self.flags.has(Flags::MMS)) {
+            Some(price) => Money(price.0 * parts / self.parts.as_slice().len() as i64),
+            None => self.unit_price * parts,
+        }
+    }
+
+    /// A part that no carrier is known to have was handed over, within an MMS or as text: the price is that of the way taken last. Whether
+    /// the flags changed; of what has but one way they never do.
+    pub fn goes_as(&mut self, part: u8, mms: bool) -> bool {
+        let open = matches!(self.parts.get_mut(part), Some(PartState::Pending | PartState::Unknown));
+        if self.mms_price.is_none() || !open || self.flags.has(Flags::MMS) == mms {
+            return false;
+        }
+        self.flags = Flags(self.flags.0 ^ Flags::MMS.0);
+        true
+    }
+
     /// Brings `held` and `captured` to what the parts say: a part is paid for once delivered (or taken, if it pays then) and held until it ends.
     fn settle_money(&mut self) -> Effect {
         let pays_on_accept = self.flags.has(Flags::PAY_ON_ACCEPT);
@@ -415,9 +437,11 @@ impl Progress {
         let unpaid = |p| p != PartState::Accepted || !pays_on_accept;
         let open = self.parts.count(|p: PartState| !p.is_final() && unpaid(p));
         // A part that paid on acceptance and then failed stays paid: success was the carrier's word.
-        let captured = Money((self.unit_price * paid).0.max(self.captured.0));
+        let captured = Money(self.price_of(paid).0.max(self.captured.0));
         let capture = Money((captured - self.captured).0.min(self.held.0));
-        let held = Money((self.unit_price * open).0.min((self.held - capture).0));
+        // How it will have gone in the end is not known before: what can still be either keeps the whole.
+        let needed = if self.mms_price.is_some() && open > 0 { self.held } else { self.unit_price * open };
+        let held = Money(needed.0.min((self.held - capture).0));
         let release = self.held - capture - held;
         self.captured += capture;
         self.held = held;
@@ -514,6 +538,36 @@ mod tests {
         assert_eq!(withdrawn.apply(CANCEL), Effect { capture: Money(0), release: Money(50), changed: true });
     }
 
+    /// Parts, price of a part and of an MMS, and how it went at each event -> held at first, captured and released in the end.
+    #[test]
+    fn an_mms_has_one_price_and_its_links_have_their_parts() {
+        let rows: &[(u8, i64, i64, &[(bool, Event)], i64, i64, i64)] = &[
+            (1, 50, 200, &[(true, A), (true, D)], 200, 200, 0),
+            (1, 50, 200, &[(false, A), (false, D)], 200, 50, 150),
+            (3, 50, 100, &[(false, A), (false, A1), (false, D), (false, D1)], 150, 100, 0),
+            (2, 50, 99, &[(true, A), (true, A1), (true, D), (true, D1)], 100, 99, 1),
+            (2, 50, 99, &[(true, A), (true, A1), (true, D), (true, F1)], 100, 49, 51),
+            (1, 50, 200, &[(true, A0)], 200, 200, 0),
+            (1, 50, 200, &[(true, U), (true, S), (false, A), (false, D)], 200, 50, 150),
+            (1, 50, 200, &[(false, A), (false, G), (true, A), (true, D)], 200, 200, 0),
+            (1, 50, 200, &[(true, A), (true, F)], 200, 0, 200),
+            (2, 50, 20, &[(false, CANCEL)], 100, 0, 100),
+        ];
+        for (i, (parts, unit, mms, events, hold, captured, released)) in rows.iter().enumerate() {
+            let mut p = Progress::accepted(State::Queued, Flags::default(), *parts, Money(*unit));
+            p.mms_price = Some(Money(*mms));
+            p.held = p.held.max(Money(*mms));
+            assert_eq!(p.held, Money(*hold), "row {i}");
+            let mut back = Money::ZERO;
+            for (as_mms, event) in *events {
+                p.goes_as(0, *as_mms);
+                back += p.apply(*event).release;
+            }
+            assert_eq!((p.captured.0, back.0), (*captured, *released), "row {i}: {events:?}");
+            assert_eq!(p.held + p.captured + back, Money(*hold), "row {i}");
+        }
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         (0u8..10, 0u8..3, any::<bool>()).prop_map(|(kind, part, flag)| match kind {
             0 => Event::Accepted { part, receipts: flag },
@@ -532,12 +586,18 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_of_events_ends_once_and_never_makes_or_loses_money(
-            parts in 1u8..4, pays: bool, price in 0i64..1000, events in prop::collection::vec(any_event(), 0..40)
+            parts in 1u8..4, pays: bool, price in 0i64..1000, mms in proptest::option::of(0i64..2000),
+            events in prop::collection::vec((any_event(), any::<bool>()), 0..40)
         ) {
             let mut p = Progress::accepted(State::Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, pays), parts, Money(price));
+            p.mms_price = mms.map(Money);
+            p.held = p.held.max(p.mms_price.unwrap_or_default());
             let total = p.held;
             let (mut captured, mut released) = (Money::ZERO, Money::ZERO);
-            for e in events {
+            for (e, as_mms) in events {
+                if !p.closed {
+                    p.goes_as(0, as_mms);
+                }
                 let before = p.clone();
                 let effect = p.apply(e);
                 prop_assert!(effect.capture.0 >= 0 && effect.release.0 >= 0);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::error_code::{ErrorCode, ReceiptState, SendError, SendErrorKind};
+use carillon_domain::media::{Carries, MediaKind};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha1::Sha1;
@@ -32,6 +33,21 @@ pub(crate) const FIELDS: &[Field] = &[
         .kind(Kind::Url),
 ];
 
+/// Up to ten `MediaUrl`, of 5 MB together (twilio.com/docs/messaging/api/message-resource); WebP is for WhatsApp alone
+/// (twilio.com/docs/messaging/guides/accepted-mime-types).
+pub(crate) const CARRIES: Carries = Carries {
+    files: 10,
+    kinds: &[
+        MediaKind::Jpeg,
+        MediaKind::Png,
+        MediaKind::Gif,
+        MediaKind::Mp4,
+        MediaKind::ThreeGp,
+        MediaKind::Vcard,
+        MediaKind::Pdf,
+    ],
+};
+
 /// Twilio's longest validity, seconds; messages are tried no longer there.
 const VALIDITY_MAX_S: u32 = 36_000;
 
@@ -54,7 +70,7 @@ pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Resu
     if !text.is_empty() {
         pairs.push(("Body", text));
     }
-    pairs.extend(message.media.iter().map(|url| ("MediaUrl", *url)));
+    pairs.extend(message.media.iter().map(|file| ("MediaUrl", file.url.as_str())));
     pairs.push(("ValidityPeriod", &validity));
     pairs.extend(message.callback_url.map(|url| ("StatusCallback", url)));
     let base = credentials.given("base_url").unwrap_or("https://api.twilio.com").trim_end_matches('/');

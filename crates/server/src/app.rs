@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use carillon_domain::account::Tier;
 use carillon_domain::id::AccountNo;
-use carillon_domain::message::Lane;
 use carillon_domain::phone::Phone;
-use carillon_domain::price::{self, PriceBook};
+use carillon_domain::price::{self, PriceBook, Priced};
 use carillon_domain::retry::RetryPolicy;
 use carillon_store::{Db, StoreError, account, platform, rate};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,7 +26,7 @@ use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaFolder;
 use crate::notify::Notifier;
 use crate::pipeline::prepare::{References, Rules};
-use crate::pipeline::{Pipeline, PipelineConfig, Running};
+use crate::pipeline::{Pipeline, PipelineConfig, Running, Terms};
 use crate::routing;
 use crate::smpp_server::Binds;
 use crate::telemetry;
@@ -153,13 +152,13 @@ impl App {
     }
 
     /// The rules of the moment by which a caller's messages are taken.
-    pub fn rules<'a>(&'a self, caller: &'a Caller, prices: &'a PriceBook, now: i64) -> Rules<'a> {
+    pub fn rules<'a>(&'a self, caller: &'a Caller, terms: &'a Terms, now: i64) -> Rules<'a> {
         Rules {
             account: caller.account,
             settings: &caller.info.settings,
             senders: &caller.info.senders,
             countries: caller.info.countries.as_deref(),
-            prices,
+            terms,
             otp: &self.config.otp,
             phone_key: &self.secrets.phone_key,
             suppressed: self.pipeline.suppressed(),
@@ -213,13 +212,14 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
 
 /// Prices in force: the configured ones, and the rate tables.
 pub async fn load_prices(config: &Config, db: &Db) -> Result<PriceBook, StoreError> {
-    let rates = rate::all(db).await?.into_iter().map(|r| price::Rate {
-        account: r.account,
-        prefix: r.prefix,
-        lane: Lane::from_number(r.lane),
-        price: r.price,
+    let rates = rate::all(db).await?.into_iter().filter_map(|r| {
+        // What a newer version wrote is no price of ours.
+        let of = Priced::from_number(r.lane)?;
+        Some(price::Rate { account: r.account, prefix: r.prefix, of, price: r.price })
     });
-    Ok(PriceBook::new(config.prices.per_part(), config.prices.express_surcharge(), rates))
+    let prices = &config.prices;
+    let book = PriceBook::new(prices.per_part(), prices.express_surcharge(), rates);
+    Ok(book.with_flat(prices.per_mms(), prices.own_carrier_fee()))
 }
 
 /// Opens the configured database, in a data folder that only its owner can read, and brings its schema up to date.

@@ -5,7 +5,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 fn credentials() -> Credentials {
     let templates = "64a1: Your code is ##OTP##, ##APP##.\n64b2: Dear ##NAME##, Rs ##SUM## is due.";
@@ -51,7 +51,7 @@ fn what_it_cannot_carry_is_not_sent() {
     let table = [
         (message(), ErrorCode::TemplateUnknown),
         (Outbound { flash: true, ..message() }, ErrorCode::Unsupported),
-        (Outbound { media: &["https://m/1"], ..message() }, ErrorCode::Unsupported),
+        (Outbound { media: &files(&["https://m/1"]), ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Binary(&[1]), ..message() }, ErrorCode::Unsupported),
     ];
     for (message, code) in table {

@@ -6,7 +6,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 const URL: &str = "https://sms.example.com/v1/callbacks/con_1/tok?x=1";
 
@@ -32,10 +32,11 @@ fn requests_to_the_byte() {
         ("messaging_service_sid", "MG1"),
         ("base_url", "http://127.0.0.1:1/"),
     ]);
+    let two = files(&["https://m/1?a=b", "https://m/2"]);
     let media = Outbound {
         from: None,
         content: Content::Text(""),
-        media: &["https://m/1?a=b", "https://m/2"],
+        media: &two,
         callback_url: None,
         validity_s: 259_200,
         ..message()

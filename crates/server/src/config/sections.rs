@@ -71,7 +71,7 @@ sections! {
     /// Accounts named by `client_id`, without authentication.
     OpenMode { enabled: bool, starting_balance_cents: u32, lenient: bool, }
     /// Prices where no list says otherwise.
-    Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, }
+    Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, per_mms_cents: u32, own_carrier_fee_micros: u32, }
     /// How accounts begin.
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, private_carriers: bool, }
     /// One-time codes.
@@ -122,6 +122,16 @@ impl Prices {
     /// Of one part.
     pub fn per_part(&self) -> Money {
         Money::from_cents(self.per_part_cents.into())
+    }
+
+    /// Of a whole MMS.
+    pub fn per_mms(&self) -> Money {
+        Money::from_cents(self.per_mms_cents.into())
+    }
+
+    /// The platform's fee for a part by a carrier of the account's own.
+    pub fn own_carrier_fee(&self) -> Money {
+        Money(self.own_carrier_fee_micros.into())
     }
 
     /// Added to each express part.

@@ -11,6 +11,7 @@ mod limits;
 mod me;
 mod media;
 pub mod messages;
+mod mms;
 mod openapi;
 mod rates;
 mod requests;

@@ -10,6 +10,7 @@
 mod field;
 mod http;
 mod msg91;
+pub mod sigv4;
 mod sns;
 mod template;
 #[cfg(test)]

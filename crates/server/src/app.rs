@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::notify::Notifier;
 use crate::pipeline::prepare::{References, Rules};
 use crate::pipeline::{Pipeline, PipelineConfig, Running, Terms};
@@ -67,7 +67,7 @@ pub struct Inner {
     /// What takes them to carriers.
     pub links: Links,
     /// Files that messages carry.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
@@ -104,7 +104,8 @@ impl App {
         let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone(), callbacks);
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
-        let media = MediaFolder::new(&config.data.folder);
+        let media =
+            MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),

@@ -77,7 +77,12 @@ sections! {
     /// One-time codes.
     Otp { length: u8, alphabet: String, deadline_ms: u64, }
     /// Files that messages carry.
-    Media { file_max: usize, account_max: u64, retention_days: u16, }
+    Media {
+        file_max: usize, account_max: u64, retention_days: u16, store: MediaPlace, s3_endpoint: String, s3_bucket: String, s3_prefix: String,
+        s3_region: String, s3_access_key_id: String,
+        #[serde(deserialize_with = "super::connection::secret")]
+        s3_secret_access_key: SecretString,
+    }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -106,6 +111,16 @@ sections! {
     }
     /// What is written down.
     Log { level: String, format: LogFormat, }
+}
+
+/// Where the octets of media lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaPlace {
+    /// In the data folder.
+    Disk,
+    /// In a bucket.
+    S3,
 }
 
 /// How log lines look.
@@ -137,6 +152,25 @@ impl Prices {
     /// Added to each express part.
     pub fn express_surcharge(&self) -> Money {
         Money::from_cents(self.express_surcharge_cents.into())
+    }
+}
+
+impl Media {
+    /// Whether all is there that a bucket needs, if one is wanted.
+    fn bucket_is_named(&self) -> bool {
+        use secrecy::ExposeSecret;
+        // What needs no escapes in an address: signatures cover it as it stands.
+        let plain = |text: &str, more: &str| {
+            text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c) || more.contains(c))
+        };
+        let keys = [&self.s3_bucket, &self.s3_region, &self.s3_access_key_id].iter().all(|text| !text.is_empty());
+        self.store == MediaPlace::Disk
+            || (keys
+                && !self.s3_secret_access_key.expose_secret().is_empty()
+                && !self.s3_endpoint.is_empty()
+                && is_address(self.s3_endpoint.trim_end_matches('/'))
+                && plain(&self.s3_bucket, "")
+                && plain(&self.s3_prefix, "/"))
     }
 }
 
@@ -181,6 +215,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             "`prices.currency` is three capital letters",
         ),
         (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
+        (
+            c.media.bucket_is_named(),
+            "`media.store = \"s3\"` needs `media.s3_endpoint` (https:// or http:// and a host), `s3_bucket`, `s3_region`, `s3_access_key_id` and `s3_secret_access_key`; bucket and prefix are of a-z, 0-9, - . and _, the prefix of / too",
+        ),
         ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
         (
             alphabet.len() >= 8

@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 mod me;
 mod media;
+mod media_s3;
 pub mod messages;
 mod mms;
 mod openapi;

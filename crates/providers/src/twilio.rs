@@ -116,6 +116,7 @@ fn by_code(code: u32) -> Option<SendError> {
         21612 => (FailOver, E::CarrierRejected),
         21614 => (Permanent, E::NotMobile),
         21617 => (Permanent, E::MessageTooLong),
+        12300 | 21623 => (FailOver, E::Unsupported), // files of another type, or too many: elsewhere they go as links
         20422 | 21602 | 21604 | 21619 | 21620 => (Permanent, E::MessageInvalid),
         21609 => (FailOver, E::CarrierError), // our callback address: a matter of the connection
         30002 | 30037 => (FailOver, E::CarrierAccount),
@@ -124,7 +125,7 @@ fn by_code(code: u32) -> Option<SendError> {
     Some(refused(kind, error, format!("twilio {code}")))
 }
 
-/// What `ErrorCode` of a receipt means. Twilio splits its codes now and then: one we do not know is a failure without a reason.
+/// What `ErrorCode` of a receipt means (twilio.com/docs/api/errors/30001 and on). Twilio splits its codes now and then: one we do not know is a failure without a reason.
 fn failure(code: &str) -> ErrorCode {
     use ErrorCode as E;
     match code {
@@ -137,9 +138,9 @@ fn failure(code: &str) -> ErrorCode {
         "30007" | "30038" | "30039" => E::ContentFiltered,
         "30009" | "30018" => E::MessageInvalid,
         "30010" => E::CarrierRejected,
-        "30011" => E::Unsupported,
+        "12300" | "30011" => E::Unsupported,
         "30012" | "30036" => E::Expired,
-        "30019" => E::MessageTooLong,
+        "30019" | "63034" => E::MessageTooLong,
         "30024" | "30032" | "30033" | "30034" | "30035" => E::SenderRejected,
         "21610" => E::BlockedByRecipient,
         _ => E::Undeliverable,

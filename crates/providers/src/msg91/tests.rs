@@ -30,8 +30,15 @@ fn requests_to_the_byte() {
         ),
         (
             code,
-            "POST https://control.msg91.com/api/v5/otp?template_id=64a1&mobile=15558675310&otp=123456&otp_expiry=5&sender=ACME\n\
+            "POST https://control.msg91.com/api/v5/otp?template_id=64a1&mobile=15558675310&otp=123456&otp_length=6&otp_expiry=5&sender=ACME\n\
              content-type: application/json\nauthkey: k3y\n\n{\"APP\":\"Acme\"}",
+        ),
+        // No number: a flow like any other.
+        (
+            Outbound { content: Content::Text("Your code is A-1b, Acme."), ..code },
+            "POST https://control.msg91.com/api/v5/flow\ncontent-type: application/json\nauthkey: k3y\n\n\
+             {\"template_id\":\"64a1\",\"short_url\":\"0\",\"sender\":\"ACME\",\"recipients\":[{\"mobiles\":\"15558675310\",\
+             \"OTP\":\"A-1b\",\"APP\":\"Acme\",\"clientid\":\"msg_01h455vb4pex5vsknk084sn02q\"}]}",
         ),
         // Not sent as a code: a flow like any other.
         (

@@ -88,6 +88,8 @@ fn answers() {
         (400, error(21612), FailOver, ErrorCode::CarrierRejected),
         (400, error(21614), Permanent, ErrorCode::NotMobile),
         (400, error(21617), Permanent, ErrorCode::MessageTooLong),
+        (400, error(21623), FailOver, ErrorCode::Unsupported),
+        (400, error(12300), FailOver, ErrorCode::Unsupported),
         (400, error(20422), Permanent, ErrorCode::MessageInvalid),
         // Not in the table, or not Twilio's at all: by the status.
         (400, error(29999), Permanent, ErrorCode::CarrierRejected),
@@ -124,6 +126,8 @@ fn every_documented_failure_has_its_code() {
         ("30011", ErrorCode::Unsupported),
         ("30012", ErrorCode::Expired),
         ("30034", ErrorCode::SenderRejected),
+        ("12300", ErrorCode::Unsupported),
+        ("63034", ErrorCode::MessageTooLong),
         ("39999", ErrorCode::Undeliverable),
         ("", ErrorCode::Undeliverable),
     ];

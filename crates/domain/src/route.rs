@@ -11,6 +11,8 @@
 mod hours;
 pub(crate) mod prefix;
 
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 
 use crate::id::{AccountNo, RouteId};
@@ -176,6 +178,8 @@ pub type Order = SmallVec<[ConnectionNo; 8]>;
 pub struct Book {
     routes: Vec<Route>,
     own: Vec<(AccountNo, ConnectionNo)>,
+    /// Who has any of these.
+    owners: BTreeSet<AccountNo>,
     platform: Vec<ConnectionNo>,
     operators: PrefixMap<u32>,
     /// What files connections take with a message, of those that take any.
@@ -198,9 +202,11 @@ impl Book {
         // An account's own first, so that the first that fits is the one.
         routes.sort_by_key(|r| (r.account == AccountNo::PLATFORM, r.rank, r.id));
         let platform = |(owner, no): &(AccountNo, ConnectionNo)| (*owner == AccountNo::PLATFORM).then_some(*no);
+        let own: Vec<_> = connections.iter().copied().filter(|(owner, _)| *owner != AccountNo::PLATFORM).collect();
         Book {
             routes,
-            own: connections.iter().copied().filter(|(owner, _)| *owner != AccountNo::PLATFORM).collect(),
+            owners: own.iter().map(|(owner, _)| *owner).collect(),
+            own,
             platform: connections.iter().filter_map(platform).collect(),
             operators,
             carries: Vec::new(),
@@ -215,7 +221,7 @@ impl Book {
 
     /// Whether an account has connections of its own.
     pub fn has_own(&self, account: AccountNo) -> bool {
-        self.own.iter().any(|(owner, _)| *owner == account)
+        self.owners.contains(&account)
     }
 
     /// What files a connection takes with a message.

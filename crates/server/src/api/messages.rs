@@ -68,8 +68,8 @@ pub struct NewMessageBody {
     tags: Option<Vec<String>>,
     /// Where its events are to go: http or https, at most 512 bytes.
     callback_url: Option<String>,
-    /// Files that go with it, at most 10: ids of uploaded ones, or addresses with https://. Where no carrier takes files, the text gets a link
-    /// to each (the account's setting `mms_fallback`), which counts in parts and price.
+    /// Files that go with it, at most 10: ids of uploaded ones, or addresses with https://. Where the connection takes them it goes as an MMS, at one
+    /// price; elsewhere the text gets a link to each (the account's setting `mms_fallback`), which counts in parts and price. The greater is held.
     media: Option<Vec<String>>,
 }
 

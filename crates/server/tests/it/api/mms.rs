@@ -195,7 +195,8 @@ async fn files_go_as_they_are_or_as_links_and_each_way_has_its_price() {
     assert_eq!((&whole["cost"]["held"], &whole["cost"]["captured"]), (&json!("0.00"), &json!("0.15")));
 
     // Nobody takes them: nothing is charged.
-    (able.refuse(true), plain.refuse(true));
+    able.refuse(true);
+    plain.refuse(true);
     let ended = sent(&t, &key, message).await;
     assert_eq!((&ended["status"], money(&ended)), (&json!("failed"), ["0.15", "0.00", "0.00"]));
     adds_up(&t).await;

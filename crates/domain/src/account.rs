@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::money::Money;
 use crate::verification::OwnRules;
 
 /// Whether an account may send.
@@ -130,6 +131,9 @@ pub struct Settings {
     pub verification: OwnRules,
     /// Limits of its own, by the operator.
     pub limits: OwnLimits,
+    /// What the platform takes for a part, or an MMS, by a carrier of the account's own, by the operator; `None` is the platform's fee.
+    #[serde(with = "decimal")]
+    pub own_carrier_fee: Option<Money>,
     /// What becomes of files that no carrier takes.
     pub mms_fallback: MmsFallback,
     /// How far a STOP reaches.
@@ -155,11 +159,30 @@ impl Default for Settings {
             validity_s: 48 * 3600,
             verification: OwnRules::default(),
             limits: OwnLimits::default(),
+            own_carrier_fee: None,
             mms_fallback: MmsFallback::Link,
             stop_scope: StopScope::Account,
             opt_out_text: None,
             opt_in_text: None,
             help_text: None,
         }
+    }
+}
+
+/// Money that may be missing, as a decimal string.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::money::Money;
+
+    pub(super) fn serialize<S: Serializer>(money: &Option<Money>, s: S) -> Result<S::Ok, S::Error> {
+        money.map(|m| m.to_string()).serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Money>, D::Error> {
+        let text: Option<String> = Option::deserialize(d)?;
+        let read =
+            |text: String| Money::parse(&text).ok_or_else(|| serde::de::Error::custom("a decimal such as 0.001"));
+        text.map(read).transpose()
     }
 }

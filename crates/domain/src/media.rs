@@ -1,4 +1,6 @@
-//! Pictures, videos and cards that messages carry: what a file is, told by its content and never by its name.
+//! Pictures, videos and cards that messages carry: what a file is, told by its content and never by its name; and the files of one message.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A kind of file that may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +58,16 @@ impl MediaKind {
         })
     }
 
+    /// The word most carriers have for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            MediaKind::Jpeg | MediaKind::Png | MediaKind::Gif | MediaKind::Webp => "image",
+            MediaKind::Mp4 | MediaKind::ThreeGp => "video",
+            MediaKind::Vcard => "vcard",
+            MediaKind::Pdf => "file",
+        }
+    }
+
     /// Its media type (RFC 6838).
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -92,6 +104,96 @@ impl MediaKind {
     /// Whether browsers show it by themselves without running anything in it.
     pub const fn shown_inline(self) -> bool {
         !matches!(self, MediaKind::Vcard | MediaKind::Pdf)
+    }
+}
+
+/// A file of a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MessageFile {
+    /// Where anybody can fetch it.
+    pub url: String,
+    /// What it is, if that is known: a file elsewhere nobody has seen, and its address may not tell.
+    pub kind: Option<MediaKind>,
+}
+
+impl MessageFile {
+    /// A file elsewhere: what it is, is read off its address.
+    pub fn elsewhere(url: &str) -> MessageFile {
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        let name = path.splitn(4, '/').nth(3).unwrap_or_default();
+        let end = name.rsplit_once('.').map_or("", |(_, end)| end).to_ascii_lowercase();
+        let kind = match end.as_str() {
+            "jpeg" => Some(MediaKind::Jpeg),
+            end => MediaKind::ALL.into_iter().find(|kind| kind.extension() == end),
+        };
+        MessageFile { url: url.to_owned(), kind }
+    }
+}
+
+/// What files a carrier takes with one message.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Carries {
+    /// At most so many.
+    pub files: u8,
+    /// Of these kinds, and of those nobody knows.
+    pub kinds: &'static [MediaKind],
+}
+
+impl Carries {
+    /// None.
+    pub const NOTHING: Carries = Carries { files: 0, kinds: &[] };
+
+    /// Whether it takes all of these.
+    pub fn all(self, mms: &Mms) -> bool {
+        let known = |file: &MessageFile| file.kind.is_none_or(|kind| self.kinds.contains(&kind));
+        mms.files.len() <= usize::from(self.files) && mms.files.iter().all(known)
+    }
+}
+
+/// The files of a message that may go as an MMS; stored as JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mms {
+    /// At least one, in order.
+    pub files: Vec<MessageFile>,
+    /// Whether the text ends with a link to each, for connections that take no files; without, it goes as an MMS or not at all.
+    pub links: bool,
+}
+
+impl Mms {
+    /// A text with a line for each file behind it.
+    pub fn with_links(text: &str, urls: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+        let mut all = text.to_owned();
+        for url in urls {
+            if !all.is_empty() {
+                all.push('\n');
+            }
+            all.push_str(url.as_ref());
+        }
+        all
+    }
+
+    /// What is to be said beside the files: a message's text without its links.
+    pub fn caption<'a>(&self, body: &'a str) -> &'a str {
+        if !self.links {
+            return body;
+        }
+        let links = Mms::with_links("", self.files.iter().map(|f| &f.url));
+        let text = body.strip_suffix(links.as_str()).unwrap_or(body);
+        text.strip_suffix('\n').unwrap_or(text)
+    }
+}
+
+/// Written as its media type.
+impl Serialize for MediaKind {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.content_type())
+    }
+}
+
+impl<'de> Deserialize<'de> for MediaKind {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<MediaKind, D::Error> {
+        let text = String::deserialize(d)?;
+        MediaKind::from_content_type(&text).ok_or_else(|| serde::de::Error::custom("a media type that is none of ours"))
     }
 }
 
@@ -133,6 +235,49 @@ mod tests {
         }
         for kind in MediaKind::ALL {
             assert_eq!(MediaKind::from_content_type(kind.content_type()), Some(kind));
+            let url = format!("https://a.example/b.c/x.{}?d=e.jpg#f", kind.extension());
+            assert_eq!(MessageFile::elsewhere(&url).kind, Some(kind), "{url}");
+        }
+        for (url, kind) in [
+            ("https://a.jpg", None),
+            ("https://a.jpg/x", None),
+            ("https://a/x.JPEG", Some(MediaKind::Jpeg)),
+            ("https://a/x.exe", None),
+        ] {
+            assert_eq!(MessageFile::elsewhere(url).kind, kind, "{url}");
+        }
+    }
+
+    #[test]
+    fn carriers_take_so_many_files_of_some_kinds() {
+        let carries = Carries { files: 2, kinds: &[MediaKind::Png] };
+        let rows: &[(&[&str], bool)] = &[
+            (&["https://a/x.png"], true),
+            (&["https://a/x.png", "https://a/y"], true),
+            (&["https://a/x.png", "https://a/y.pdf"], false),
+            (&["https://a/x.png", "https://a/y.png", "https://a/z.png"], false),
+        ];
+        for (urls, takes) in rows {
+            let mms = Mms { files: urls.iter().map(|url| MessageFile::elsewhere(url)).collect(), links: true };
+            assert_eq!((carries.all(&mms), Carries::NOTHING.all(&mms)), (*takes, false), "{urls:?}");
+        }
+    }
+
+    #[test]
+    fn a_caption_is_the_text_without_its_links() {
+        let mms = |links| {
+            let file = |url: &str| MessageFile::elsewhere(url);
+            Mms { files: vec![file("https://a/1"), file("https://a/2")], links }
+        };
+        for (text, body) in [
+            ("Look", "Look\nhttps://a/1\nhttps://a/2"),
+            ("", "https://a/1\nhttps://a/2"),
+            ("Look\n", "Look\n\nhttps://a/1\nhttps://a/2"),
+            ("https://a/1", "https://a/1\nhttps://a/1\nhttps://a/2"),
+        ] {
+            assert_eq!(Mms::with_links(text, ["https://a/1", "https://a/2"]), body);
+            assert_eq!(mms(true).caption(body), text);
+            assert_eq!(mms(false).caption(body), body);
         }
     }
 }

@@ -154,12 +154,14 @@ impl Parts {
 pub struct Progress {
     /// Where it stands.
     pub state: State,
-    /// Its properties; only `PAY_ON_ACCEPT` matters here.
+    /// Its properties; only `PAY_ON_ACCEPT` and `MMS` matter here.
     pub flags: Flags,
     /// Its parts.
     pub parts: Parts,
     /// Price of one part, fixed at acceptance.
     pub unit_price: Money,
+    /// Price of the whole if it goes as an MMS (`Flags::MMS`), fixed at acceptance; `None` if it cannot.
+    pub mms_price: Option<Money>,
     /// What is still reserved for it.
     pub held: Money,
     /// What was paid for it.
@@ -259,6 +261,7 @@ impl Progress {
             flags,
             parts: Parts::pending(parts),
             unit_price,
+            mms_price: None,
             held,
             captured: Money::ZERO,
             closed: false,
@@ -269,7 +272,13 @@ impl Progress {
     /// Whether it counts as a success: the handset has it, or, where the carrier's word is enough, the carrier took all of it.
     pub fn succeeded(&self) -> bool {
         let whole = self.captured == self.unit_price * self.parts.as_slice().len() as i64;
-        let taken = |p: &PartState| matches!(p, PartState::Accepted | PartState::Delivered | PartState::Failed);
+        // What failed after it was taken was paid; of what costs nothing that cannot be told, and a failure is one.
+        let failed_paid = self.captured > Money::ZERO;
+        let taken = |p: &PartState| match p {
+            PartState::Accepted | PartState::Delivered => true,
+            PartState::Failed => failed_paid,
+            _ => false,
+        };
         let paid = self.flags.has(Flags::PAY_ON_ACCEPT) && whole && self.parts.as_slice().iter().all(taken);
         paid || self.state == State::Delivered || (self.state == State::Sent && self.closed)
     }
@@ -425,6 +434,25 @@ impl Progress {
         }
     }
 
+    /// What so many of its parts cost. An MMS has one price for all of them; of some it is their share.
+    fn price_of(&self, parts: i64) -> Money {
+        match self.mms_price.filter(|_| self.flags.has(Flags::MMS)) {
+            Some(price) => Money(price.0 * parts / self.parts.as_slice().len() as i64),
+            None => self.unit_price * parts,
+        }
+    }
+
+    /// A part that no carrier is known to have was handed over, within an MMS or as text: the price is that of the way taken last. Whether
+    /// the flags changed; of what has but one way they never do.
+    pub fn goes_as(&mut self, part: u8, mms: bool) -> bool {
+        let open = matches!(self.parts.get_mut(part), Some(PartState::Pending | PartState::Unknown));
+        if self.mms_price.is_none() || !open || self.flags.has(Flags::MMS) == mms {
+            return false;
+        }
+        self.flags = Flags(self.flags.0 ^ Flags::MMS.0);
+        true
+    }
+
     /// Brings `held` and `captured` to what the parts say: a part is paid for once delivered (or taken, if it pays then) and held until it ends.
     fn settle_money(&mut self) -> Effect {
         let pays_on_accept = self.flags.has(Flags::PAY_ON_ACCEPT);
@@ -432,9 +460,11 @@ impl Progress {
         let unpaid = |p| p != PartState::Accepted || !pays_on_accept;
         let open = self.parts.count(|p: PartState| !p.is_final() && unpaid(p));
         // A part that paid on acceptance and then failed stays paid: success was the carrier's word.
-        let captured = Money((self.unit_price * paid).0.max(self.captured.0));
+        let captured = Money(self.price_of(paid).0.max(self.captured.0));
         let capture = Money((captured - self.captured).0.min(self.held.0));
-        let held = Money((self.unit_price * open).0.min((self.held - capture).0));
+        // How it will have gone in the end is not known before: what can still be either keeps the whole.
+        let needed = if self.mms_price.is_some() && open > 0 { self.held } else { self.unit_price * open };
+        let held = Money(needed.0.min((self.held - capture).0));
         let release = self.held - capture - held;
         self.captured += capture;
         self.held = held;
@@ -443,140 +473,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const A: Event = Event::Accepted { part: 0, receipts: true };
-    const A0: Event = Event::Accepted { part: 0, receipts: false };
-    const U: Event = Event::Unknown { part: 0, error: 9 };
-    const R: Event = Event::Refused { part: 0, error: 3 };
-    const S: Event = Event::Resend { part: 0 };
-    const G: Event = Event::Reroute { part: 0, error: 5 };
-    const D: Event = Event::Delivered { part: 0 };
-    const F: Event = Event::Failed { part: 0, error: 4 };
-    const A1: Event = Event::Accepted { part: 1, receipts: true };
-    const D1: Event = Event::Delivered { part: 1 };
-    const F1: Event = Event::Failed { part: 1, error: 4 };
-    const R1: Event = Event::Refused { part: 1, error: 3 };
-    const CANCEL: Event = Event::End { state: State::Canceled, error: 7, unknown_too: false };
-    const DEADLINE: Event = Event::End { state: State::Failed, error: 8, unknown_too: true };
-    const CLOSE: Event = Event::Close;
-    const Q: Event = Event::Doubted { part: 0 };
-    const UNSURE: Option<i16> = Some(ErrorCode::ReceiptUnknown as i16);
-    const PARTLY: Option<i16> = Some(ErrorCode::PartiallyDelivered as i16);
-
-    /// parts, pays on acceptance, events -> state, closed, held, captured (in prices of a part), error
-    type Row = (u8, bool, &'static [Event], State, bool, i64, i64, Option<i16>);
-
-    #[test]
-    fn what_becomes_of_a_message() {
-        use State::*;
-        let rows: &[Row] = &[
-            (1, false, &[A], Sent, false, 1, 0, None),
-            (1, false, &[A, D], Delivered, true, 0, 1, None),
-            (1, false, &[A, D, D, F], Delivered, true, 0, 1, None),
-            (1, false, &[D, A], Delivered, true, 0, 1, None),
-            (1, false, &[A, F], Undelivered, true, 0, 0, Some(4)),
-            (1, false, &[A, F, D], Undelivered, true, 0, 0, Some(4)),
-            (1, false, &[R], Failed, true, 0, 0, Some(3)),
-            (1, false, &[R, A, D], Failed, true, 0, 0, Some(3)),
-            (1, false, &[A0], Sent, true, 0, 1, None),
-            (1, false, &[CANCEL], Canceled, true, 0, 0, Some(7)),
-            (1, false, &[A, CANCEL], Sent, false, 1, 0, None),
-            (1, false, &[U], Sent, false, 1, 0, Some(9)),
-            (1, false, &[U, CANCEL], Sent, false, 1, 0, Some(9)),
-            (1, false, &[U, D], Delivered, true, 0, 1, None),
-            (1, false, &[U, S], Queued, false, 1, 0, Some(9)),
-            (1, false, &[U, S, A, D], Delivered, true, 0, 1, None),
-            (1, false, &[A, G], Queued, false, 1, 0, Some(5)),
-            (1, false, &[A, G, A, D], Delivered, true, 0, 1, None),
-            (1, false, &[A, G, CANCEL], Canceled, true, 0, 0, Some(7)),
-            (1, false, &[A, D, G], Delivered, true, 0, 1, None),
-            (1, false, &[U, S, D, A], Delivered, true, 0, 1, None),
-            (1, false, &[U, DEADLINE], Failed, true, 0, 0, Some(8)),
-            (1, false, &[DEADLINE, A, D], Failed, true, 0, 0, Some(8)),
-            (1, false, &[A, DEADLINE, D], Undelivered, true, 0, 0, Some(8)),
-            (1, true, &[A, DEADLINE], Sent, false, 0, 1, None),
-            (2, true, &[A, DEADLINE], Sent, false, 0, 1, Some(8)),
-            (1, false, &[A, CLOSE], Sent, true, 0, 1, None),
-            (1, false, &[A, CLOSE, F], Sent, true, 0, 1, None),
-            (1, false, &[U, CLOSE], Undelivered, true, 0, 0, Some(9)),
-            (1, false, &[A, Q], Sent, false, 1, 0, UNSURE),
-            (1, false, &[A, Q, D], Delivered, true, 0, 1, None),
-            (1, false, &[A, Q, F], Undelivered, true, 0, 0, Some(4)),
-            (1, false, &[A, Q, CLOSE], Undelivered, true, 0, 0, UNSURE),
-            (1, true, &[A, Q, CLOSE], Undelivered, true, 0, 1, UNSURE),
-            (1, false, &[Q, A], Sent, false, 1, 0, None),
-            (1, false, &[U, Q], Sent, false, 1, 0, Some(9)),
-            (2, false, &[A, Q, A1, CLOSE], Undelivered, true, 0, 0, UNSURE),
-            (2, false, &[A, A1, Q, D1, CLOSE], Undelivered, true, 0, 1, UNSURE),
-            (1, true, &[A], Sent, false, 0, 1, None),
-            (1, true, &[A, D], Delivered, true, 0, 1, None),
-            (1, true, &[A, F], Undelivered, true, 0, 1, Some(4)),
-            (1, true, &[R], Failed, true, 0, 0, Some(3)),
-            (2, false, &[A], Queued, false, 2, 0, None),
-            (2, false, &[A, A1], Sent, false, 2, 0, None),
-            (2, false, &[A, A1, D1], Sent, false, 1, 1, None),
-            (2, false, &[A, A1, D1, D1, D], Delivered, true, 0, 2, None),
-            (2, false, &[A, A1, D1, F], Undelivered, true, 0, 1, PARTLY),
-            (2, false, &[A, R1], Sent, false, 1, 0, Some(3)),
-            (2, false, &[A, R1, D], Undelivered, true, 0, 1, PARTLY),
-            (2, false, &[A, CANCEL], Sent, false, 1, 0, Some(7)),
-            (2, false, &[A, A1, F1, CLOSE], Undelivered, true, 0, 1, Some(4)),
-            (2, true, &[A, A1, F1, D], Undelivered, true, 0, 2, PARTLY),
-            (2, false, &[D, Event::Delivered { part: 9 }], Queued, false, 1, 1, None),
-        ];
-        for (i, (parts, pays, events, state, closed, held, captured, error)) in rows.iter().enumerate() {
-            let mut p =
-                Progress::accepted(Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, *pays), *parts, Money(50));
-            for e in *events {
-                p.apply(*e);
-            }
-            let got = (p.state, p.closed, p.held.0 / 50, p.captured.0 / 50, p.error);
-            assert_eq!(got, (*state, *closed, *held, *captured, *error), "row {i}: {events:?}");
-        }
-        let mut later = Progress::accepted(Scheduled, Flags::default(), 1, Money(50));
-        assert!(later.apply(Event::Due).changed && later.state == Queued);
-        let mut withdrawn = Progress::accepted(Scheduled, Flags::default(), 1, Money(50));
-        assert_eq!(withdrawn.apply(CANCEL), Effect { capture: Money(0), release: Money(50), changed: true });
-    }
-
-    fn any_event() -> impl Strategy<Value = Event> {
-        (0u8..11, 0u8..3, any::<bool>()).prop_map(|(kind, part, flag)| match kind {
-            0 => Event::Accepted { part, receipts: flag },
-            1 => Event::Unknown { part, error: 9 },
-            2 => Event::Refused { part, error: 3 },
-            3 if flag => Event::Reroute { part, error: 5 },
-            3 => Event::Resend { part },
-            4 | 5 => Event::Delivered { part },
-            6 => Event::Failed { part, error: 4 },
-            7 => Event::End { state: State::Expired, error: 6, unknown_too: flag },
-            8 => Event::Due,
-            9 => Event::Doubted { part },
-            _ => Event::Close,
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn any_order_of_events_ends_once_and_never_makes_or_loses_money(
-            parts in 1u8..4, pays: bool, price in 0i64..1000, events in prop::collection::vec(any_event(), 0..40)
-        ) {
-            let mut p = Progress::accepted(State::Queued, Flags::default().with(Flags::PAY_ON_ACCEPT, pays), parts, Money(price));
-            let total = p.held;
-            let (mut captured, mut released) = (Money::ZERO, Money::ZERO);
-            for e in events {
-                let before = p.clone();
-                let effect = p.apply(e);
-                prop_assert!(effect.capture.0 >= 0 && effect.release.0 >= 0);
-                prop_assert!(!before.closed || p == before, "a closed message changed");
-                captured += effect.capture;
-                released += effect.release;
-                prop_assert_eq!(p.captured, captured);
-                prop_assert_eq!(p.held + captured + released, total);
-                prop_assert!(!p.closed || p.held == Money::ZERO);
-            }
-        }
-    }
-}
+mod tests;

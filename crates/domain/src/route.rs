@@ -4,13 +4,19 @@
 //! first. Its groups are tried in order; within a group its strategy orders the members. So "round robin over two carriers, and a third if both
 //! fail" is a weighted group of two followed by a group of one. What no route fits takes the account's own connections, or if it has none
 //! the platform's.
+//!
+//! Whose connections a message takes is decided once, when it is accepted (`Book::brings_own`), because its price hangs on it; from then on only
+//! routes and connections of that side count for it.
 
 mod hours;
 pub(crate) mod prefix;
 
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 
 use crate::id::{AccountNo, RouteId};
+use crate::media::{Carries, Mms};
 use crate::message::Lane;
 use crate::money::Money;
 use crate::phone::Country;
@@ -106,6 +112,8 @@ pub struct Facts<'a> {
     pub sender: Option<&'a str>,
     /// Its priority class.
     pub lane: Lane,
+    /// Whether it goes by connections of its account's own, or else by the platform's.
+    pub own: bool,
     /// Its tags; asked for only if `Book::asks_tags`.
     pub tags: &'a [String],
     /// Unix milliseconds.
@@ -170,8 +178,12 @@ pub type Order = SmallVec<[ConnectionNo; 8]>;
 pub struct Book {
     routes: Vec<Route>,
     own: Vec<(AccountNo, ConnectionNo)>,
+    /// Who has any of these.
+    owners: BTreeSet<AccountNo>,
     platform: Vec<ConnectionNo>,
     operators: PrefixMap<u32>,
+    /// What files connections take with a message, of those that take any.
+    carries: Vec<(ConnectionNo, Carries)>,
 }
 
 /// One message in so many tries another than the best.
@@ -190,12 +202,41 @@ impl Book {
         // An account's own first, so that the first that fits is the one.
         routes.sort_by_key(|r| (r.account == AccountNo::PLATFORM, r.rank, r.id));
         let platform = |(owner, no): &(AccountNo, ConnectionNo)| (*owner == AccountNo::PLATFORM).then_some(*no);
+        let own: Vec<_> = connections.iter().copied().filter(|(owner, _)| *owner != AccountNo::PLATFORM).collect();
         Book {
             routes,
-            own: connections.iter().copied().filter(|(owner, _)| *owner != AccountNo::PLATFORM).collect(),
+            owners: own.iter().map(|(owner, _)| *owner).collect(),
+            own,
             platform: connections.iter().filter_map(platform).collect(),
             operators,
+            carries: Vec::new(),
         }
+    }
+
+    /// With what files connections take with a message; those not named take none.
+    #[must_use]
+    pub fn with_files(self, carries: impl IntoIterator<Item = (ConnectionNo, Carries)>) -> Book {
+        Book { carries: carries.into_iter().filter(|(_, carries)| carries.files > 0).collect(), ..self }
+    }
+
+    /// Whether an account has connections of its own.
+    pub fn has_own(&self, account: AccountNo) -> bool {
+        self.owners.contains(&account)
+    }
+
+    /// What files a connection takes with a message.
+    pub fn carries(&self, connection: ConnectionNo) -> Carries {
+        self.carries.iter().find(|(no, _)| *no == connection).map_or(Carries::NOTHING, |(_, carries)| *carries)
+    }
+
+    /// Whether one of the connections that a message may take takes these files with it.
+    pub fn takes_files(&self, facts: &Facts<'_>, mms: &Mms) -> bool {
+        let fits = |no: ConnectionNo| self.carries(no).all(mms);
+        !self.carries.is_empty()
+            && match self.route(facts) {
+                Some(route) => route.groups.iter().flat_map(|g| &g.members).any(|m| fits(m.connection)),
+                None => self.unrouted(facts.account, facts.own).into_iter().any(fits),
+            }
     }
 
     /// Whether every message takes the platform's connections in their order.
@@ -218,9 +259,11 @@ impl Book {
         self.routes.iter().any(|r| !r.conditions.tags.is_empty())
     }
 
-    /// The route that decides, if one fits.
+    /// The route that decides, if one of the message's side fits.
     pub fn route(&self, facts: &Facts<'_>) -> Option<&Route> {
-        self.routes.iter().find(|r| self.mismatch(r, facts).is_none())
+        self.routes
+            .iter()
+            .find(|r| (r.account != AccountNo::PLATFORM) == facts.own && self.mismatch(r, facts).is_none())
     }
 
     /// Those that stand before the one that decides, with why they do not fit.
@@ -254,22 +297,26 @@ impl Book {
             Some(route) => {
                 route.groups.iter().fold(Order::new(), |order, group| arrange(order, group, facts, measured))
             }
-            None => self.unrouted(facts.account),
+            None => self.unrouted(facts.account, facts.own),
         }
     }
 
-    /// The order where no route fits.
-    pub fn unrouted(&self, account: AccountNo) -> Order {
-        let own: Order = self.own.iter().filter(|(owner, _)| *owner == account).map(|(_, no)| *no).collect();
-        if own.is_empty() { Order::from_slice(&self.platform) } else { own }
+    /// The order where no route fits: the account's own connections, or the platform's.
+    fn unrouted(&self, account: AccountNo, own: bool) -> Order {
+        if !own {
+            return Order::from_slice(&self.platform);
+        }
+        self.own.iter().filter(|(owner, _)| *owner == account).map(|(_, no)| *no).collect()
     }
 
-    /// Whether a message takes connections of the account's own.
+    /// Whether a message takes connections of the account's own: a route of the account's own fits, or none of the platform's does and the
+    /// account has any. `Facts::own` does not matter here.
     pub fn brings_own(&self, facts: &Facts<'_>) -> bool {
-        match self.route(facts) {
-            Some(route) => route.account != AccountNo::PLATFORM,
-            None => self.own.iter().any(|(owner, _)| *owner == facts.account),
+        if !self.has_own(facts.account) {
+            return false;
         }
+        let fitting = self.routes.iter().find(|r| self.mismatch(r, facts).is_none());
+        fitting.is_none_or(|route| route.account != AccountNo::PLATFORM)
     }
 
     fn mismatch(&self, route: &Route, facts: &Facts<'_>) -> Option<Mismatch> {

@@ -6,6 +6,7 @@ mod placeholders;
 use std::collections::BTreeMap;
 
 use carillon_domain::error_code::{self, ErrorCode, ReceiptState, SendError, SendErrorKind};
+use carillon_domain::media::{Carries, MediaKind};
 use serde_json::Value;
 
 use crate::field::{Credentials, Field, Kind};
@@ -42,12 +43,19 @@ pub(crate) const FIELDS: &[Field] = &[
     Field::text("inbound_id", "Inbound: id", "Name of the parameter with the carrier's id of it."),
 ];
 
+/// As many files as a placeholder of the request has room for.
+pub(crate) fn carries(credentials: &Credentials) -> Carries {
+    let asked = ["url", "headers", "form", "json", "xml"].into_iter().map(|field| credentials.get(field));
+    let most = asked.map(placeholders::files).max().unwrap_or(0);
+    if most == 0 { Carries::NOTHING } else { Carries { files: most, kinds: &MediaKind::ALL } }
+}
+
 pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Result<Request, SendError> {
     if matches!(message.content, Content::Binary(_)) {
         return Err(unsupported("http", "binary messages"));
     }
-    if !message.media.is_empty() {
-        return Err(unsupported("http", "media"));
+    if message.media.len() > usize::from(carries(credentials).files) {
+        return Err(unsupported("http", "place for so many files"));
     }
     let fill = |template: &str, escape| fill(template, escape, message, credentials);
     let unfit = |what: &str| refused(SendErrorKind::FailOver, ErrorCode::CarrierError, format!("http: {what}"));

@@ -10,6 +10,7 @@
 mod field;
 mod http;
 mod msg91;
+pub mod sigv4;
 mod sns;
 mod template;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::fmt;
 
 use carillon_domain::encoding::Encoding;
 use carillon_domain::error_code::{ReceiptState, SendError};
+use carillon_domain::media::{Carries, MessageFile};
 use carillon_domain::message::Category;
 use carillon_domain::phone::Phone;
 
@@ -93,6 +95,16 @@ impl Provider {
         Self::ALL.iter().copied().find(|provider| provider.name() == name)
     }
 
+    /// What files it takes with a message, as an MMS.
+    pub fn carries(self, credentials: &Credentials) -> Carries {
+        match self {
+            Provider::Twilio => twilio::CARRIES,
+            Provider::VonageMessages => vonage_messages::CARRIES,
+            Provider::Http => http::carries(credentials),
+            Provider::VonageSms | Provider::Msg91 | Provider::Sns => Carries::NOTHING,
+        }
+    }
+
     /// What is wrong with settings: missing, unknown or malformed ones. Empty when all is well.
     pub fn check(self, credentials: &Credentials) -> Vec<Mistake> {
         field::check(self.fields(), credentials)
@@ -127,8 +139,8 @@ pub struct Outbound<'a> {
     pub flash: bool,
     /// Seconds it is still of use.
     pub validity_s: u32,
-    /// Addresses of pictures and videos the carrier may fetch.
-    pub media: &'a [&'a str],
+    /// Pictures and the like that the carrier is to fetch: no more and no others than the provider `carries`.
+    pub media: &'a [MessageFile],
     /// What it is for.
     pub category: Category,
     /// Where receipts shall go, if the carrier takes an address with each message.

@@ -36,12 +36,21 @@ pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Resu
     let base = credentials.given("base_url").unwrap_or("https://control.msg91.com").trim_end_matches('/');
     let mobile = message.to.digits().to_string();
     let sender = message.from.or_else(|| credentials.given("sender"));
-    let code = found.variables.iter().find(|(name, _)| *name == "OTP").map(|(_, code)| *code);
+    // Codes there are numbers of four to nine digits, and one of another length than four says so (world.msg91.com/apidoc/otp/otp.php; npmjs.com,
+    // sendotp); others go as text.
+    let is_code = |code: &&str| (4..=9).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit());
+    let code = found.variables.iter().find(|(name, _)| *name == "OTP").map(|(_, code)| *code).filter(is_code);
     let mut request = match code {
         Some(code) if message.category == Category::Otp => {
             let minutes = (message.validity_s / 60).max(1).to_string();
-            let mut query =
-                vec![("template_id", found.id), ("mobile", &mobile), ("otp", code), ("otp_expiry", &minutes)];
+            let length = code.len().to_string();
+            let mut query = vec![
+                ("template_id", found.id),
+                ("mobile", &mobile),
+                ("otp", code),
+                ("otp_length", &length),
+                ("otp_expiry", &minutes),
+            ];
             query.extend(sender.map(|sender| ("sender", sender)));
             let others = found.variables.iter().filter(|(name, _)| *name != "OTP");
             let body = object(others.map(|(name, value)| (*name, quoted(value))));

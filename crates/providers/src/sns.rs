@@ -8,12 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use carillon_domain::error_code::{ErrorCode, ReceiptState, SendError, SendErrorKind};
 use carillon_domain::message::Category;
 use flate2::read::GzDecoder;
-use hmac::{Hmac, KeyInit, Mac};
-use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::field::{Credentials, Field, Kind};
+use crate::sigv4::{self, Keys};
 use crate::wire::{by_status, hex, json, phone, post_form, refused, scalar, unsupported};
 use crate::{Accepted, Callback, CallbackError, Content, Heard, Outbound, Receipt, Request, Response, template};
 
@@ -95,37 +94,17 @@ fn is_sender_id(from: &str) -> bool {
     good && from.len() <= 11 && from.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
-/// Signature Version 4 of a request with a body and no query. All headers the request has so far are signed, `host` and `x-amz-date` too.
+/// Signs a request as it stands.
 fn sign(request: &mut Request, service: &str, credentials: &Credentials, now_ms: i64) {
-    let at = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    let time = at.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let day = &time[..8];
-    let rest = request.url.split_once("://").map_or("", |(_, rest)| rest);
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let path = if path.is_empty() { "/" } else { path };
-    let mut headers = request.headers.clone();
-    headers.extend([("host".to_owned(), host.to_owned()), ("x-amz-date".to_owned(), time.clone())]);
-    headers.sort();
-    let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-    let names = names.join(";");
-    let listed: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let keys = Keys {
+        access_key_id: credentials.get("access_key_id"),
+        secret_access_key: credentials.get("secret_access_key"),
+        region: credentials.get("region"),
+        service,
+    };
     let method = format!("{:?}", request.method).to_ascii_uppercase();
-    let canonical = format!("{method}\n{path}\n\n{listed}\n{names}\n{}", hex(&Sha256::digest(&request.body)));
-    let scope = format!("{day}/{}/{service}/aws4_request", credentials.get("region"));
-    let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let key = format!("AWS4{}", credentials.get("secret_access_key")).into_bytes();
-    let key = scope.split('/').fold(key, |key, step| mac(&key, step));
-    let signature = hex(&mac(&key, &to_sign));
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
-        credentials.get("access_key_id")
-    );
-    request.headers.extend([("x-amz-date".to_owned(), time), ("authorization".to_owned(), authorization)]);
-}
-
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.chain_update(text.as_bytes()).finalize().into_bytes().to_vec()
+    let payload = hex(&Sha256::digest(&request.body));
+    sigv4::sign(&method, &request.url, &mut request.headers, &payload, &keys, now_ms);
 }
 
 pub(crate) fn response(answer: &Response<'_>, _: &Credentials) -> Result<Accepted, SendError> {

@@ -2,6 +2,7 @@
 
 use carillon_domain::encoding::{Encoding, Shift};
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
+use carillon_domain::media::MessageFile;
 use carillon_domain::message::Category;
 use carillon_domain::phone::Phone;
 
@@ -23,6 +24,11 @@ pub(crate) fn message<'a>() -> Outbound<'a> {
         callback_url: Some("https://sms.example.com/v1/callbacks/con_1/tok"),
         now_ms: 1_795_262_400_000,
     }
+}
+
+/// Files elsewhere.
+pub(crate) fn files(urls: &[&str]) -> Vec<MessageFile> {
+    urls.iter().map(|url| MessageFile::elsewhere(url)).collect()
 }
 
 pub(crate) fn settings(values: &[(&str, &str)]) -> Credentials {

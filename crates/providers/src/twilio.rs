@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::error_code::{ErrorCode, ReceiptState, SendError, SendErrorKind};
+use carillon_domain::media::{Carries, MediaKind};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha1::Sha1;
@@ -32,6 +33,21 @@ pub(crate) const FIELDS: &[Field] = &[
         .kind(Kind::Url),
 ];
 
+/// Up to ten `MediaUrl`, of 5 MB together (twilio.com/docs/messaging/api/message-resource); WebP is for WhatsApp alone
+/// (twilio.com/docs/messaging/guides/accepted-mime-types).
+pub(crate) const CARRIES: Carries = Carries {
+    files: 10,
+    kinds: &[
+        MediaKind::Jpeg,
+        MediaKind::Png,
+        MediaKind::Gif,
+        MediaKind::Mp4,
+        MediaKind::ThreeGp,
+        MediaKind::Vcard,
+        MediaKind::Pdf,
+    ],
+};
+
 /// Twilio's longest validity, seconds; messages are tried no longer there.
 const VALIDITY_MAX_S: u32 = 36_000;
 
@@ -54,7 +70,7 @@ pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Resu
     if !text.is_empty() {
         pairs.push(("Body", text));
     }
-    pairs.extend(message.media.iter().map(|url| ("MediaUrl", *url)));
+    pairs.extend(message.media.iter().map(|file| ("MediaUrl", file.url.as_str())));
     pairs.push(("ValidityPeriod", &validity));
     pairs.extend(message.callback_url.map(|url| ("StatusCallback", url)));
     let base = credentials.given("base_url").unwrap_or("https://api.twilio.com").trim_end_matches('/');
@@ -100,6 +116,7 @@ fn by_code(code: u32) -> Option<SendError> {
         21612 => (FailOver, E::CarrierRejected),
         21614 => (Permanent, E::NotMobile),
         21617 => (Permanent, E::MessageTooLong),
+        12300 | 21623 => (FailOver, E::Unsupported), // files of another type, or too many: elsewhere they go as links
         20422 | 21602 | 21604 | 21619 | 21620 => (Permanent, E::MessageInvalid),
         21609 => (FailOver, E::CarrierError), // our callback address: a matter of the connection
         30002 | 30037 => (FailOver, E::CarrierAccount),
@@ -108,7 +125,7 @@ fn by_code(code: u32) -> Option<SendError> {
     Some(refused(kind, error, format!("twilio {code}")))
 }
 
-/// What `ErrorCode` of a receipt means. Twilio splits its codes now and then: one we do not know is a failure without a reason.
+/// What `ErrorCode` of a receipt means (twilio.com/docs/api/errors/30001 and on). Twilio splits its codes now and then: one we do not know is a failure without a reason.
 fn failure(code: &str) -> ErrorCode {
     use ErrorCode as E;
     match code {
@@ -121,9 +138,9 @@ fn failure(code: &str) -> ErrorCode {
         "30007" | "30038" | "30039" => E::ContentFiltered,
         "30009" | "30018" => E::MessageInvalid,
         "30010" => E::CarrierRejected,
-        "30011" => E::Unsupported,
+        "12300" | "30011" => E::Unsupported,
         "30012" | "30036" => E::Expired,
-        "30019" => E::MessageTooLong,
+        "30019" | "63034" => E::MessageTooLong,
         "30024" | "30032" | "30033" | "30034" | "30035" => E::SenderRejected,
         "21610" => E::BlockedByRecipient,
         _ => E::Undeliverable,

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use carillon_domain::encoding::{Encoding, Shift};
 use carillon_domain::error_code::{ErrorCode, ReceiptState, SendError, SendErrorKind};
+use carillon_domain::media::{Carries, MediaKind, MessageFile};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -30,27 +31,29 @@ pub(crate) const FIELDS: &[Field] = &[
     Field::text("base_url", "Base URL", "Another address of the API, if not https://api.nexmo.com.").kind(Kind::Url),
 ];
 
+/// developer.vonage.com/en/messages/concepts/mms: one file by its type, several as `content`; how many is not said. Types of files:
+/// developer.vonage.com/en/blog/what-can-i-do-with-mms.
+pub(crate) const CARRIES: Carries = Carries {
+    files: 10,
+    kinds: &[MediaKind::Jpeg, MediaKind::Png, MediaKind::Gif, MediaKind::Mp4, MediaKind::Vcard, MediaKind::Pdf],
+};
+
 pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Result<Request, SendError> {
     let Content::Text(text) = message.content else { return Err(unsupported("vonage", "binary by the Messages API")) };
     if message.flash {
         return Err(unsupported("vonage", "flash messages by the Messages API"));
     }
-    if message.media.len() > 1 {
-        return Err(unsupported("vonage", "more than one picture in a message"));
-    }
     let Some(from) = message.from.map(without_plus) else {
         return Err(refused(SendErrorKind::FailOver, ErrorCode::SenderRejected, "vonage: a sender is required"));
     };
     let mut members = Vec::with_capacity(9);
-    match message.media.first() {
-        Some(url) => {
-            let kind = if is_video(url) { "video" } else { "image" };
-            let mut media = vec![("url", quoted(url))];
-            media.extend((!text.is_empty()).then(|| ("caption", quoted(text))));
-            members.extend([("message_type", quoted(kind)), (kind, object(media)), ("channel", quoted("mms"))]);
+    match message.media {
+        [_, ..] => {
+            members.extend(files(message.media, text));
+            members.push(("channel", quoted("mms")));
             members.push(("ttl", message.validity_s.clamp(300, 259_200).to_string()));
         }
-        None => {
+        [] => {
             members.extend([("message_type", quoted("text")), ("text", quoted(text)), ("channel", quoted("sms"))]);
             members.push(("ttl", message.validity_s.clamp(20, 604_800).to_string()));
             let plain = message.encoding == Encoding::Gsm7(Shift::NONE);
@@ -75,9 +78,20 @@ pub(crate) fn request(message: &Outbound<'_>, credentials: &Credentials) -> Resu
     Ok(request)
 }
 
-fn is_video(url: &str) -> bool {
-    let path = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
-    [".mp4", ".3gp", ".mov", ".webm"].iter().any(|end| path.ends_with(end))
+/// One file under its own name, several in a list; the text is the caption of the first.
+fn files(files: &[MessageFile], text: &str) -> [(&'static str, String); 2] {
+    let word = |file: &MessageFile| file.kind.map_or("file", MediaKind::word);
+    let caption = |first: bool| (first && !text.is_empty()).then(|| ("caption", quoted(text)));
+    if let [file] = files {
+        let members = [("url", quoted(&file.url))].into_iter().chain(caption(true));
+        return [("message_type", quoted(word(file))), (word(file), object(members))];
+    }
+    let item = |(place, file): (usize, &MessageFile)| {
+        let members = [("type", quoted(word(file))), ("url", quoted(&file.url))].into_iter().chain(caption(place == 0));
+        object(members)
+    };
+    let items: Vec<String> = files.iter().enumerate().map(item).collect();
+    [("message_type", quoted("content")), ("content", format!("[{}]", items.join(",")))]
 }
 
 pub(crate) fn response(answer: &Response<'_>, _: &Credentials) -> Result<Accepted, SendError> {

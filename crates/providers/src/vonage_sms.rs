@@ -106,7 +106,7 @@ fn entry(entry: &Value) -> Result<String, SendError> {
     }
 }
 
-/// `status` of a message in the answer (developer.vonage.com, SMS API errors).
+/// `status` of a message in the answer (developer.vonage.com/en/api-errors/sms).
 fn by_code(status: &str) -> SendError {
     use ErrorCode as E;
     use SendErrorKind::{ConnectionFatal, FailOver, Permanent, Temporary, Throttled};

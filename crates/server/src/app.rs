@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use carillon_domain::account::Tier;
 use carillon_domain::id::AccountNo;
-use carillon_domain::message::Lane;
 use carillon_domain::phone::Phone;
-use carillon_domain::price::{self, PriceBook};
+use carillon_domain::price::{self, PriceBook, Priced};
 use carillon_domain::retry::RetryPolicy;
 use carillon_store::{Db, StoreError, account, platform, rate};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,10 +23,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::notify::Notifier;
 use crate::pipeline::prepare::{References, Rules};
-use crate::pipeline::{Pipeline, PipelineConfig, Running};
+use crate::pipeline::{Pipeline, PipelineConfig, Running, Terms};
 use crate::routing;
 use crate::smpp_server::Binds;
 use crate::telemetry;
@@ -68,7 +67,7 @@ pub struct Inner {
     /// What takes them to carriers.
     pub links: Links,
     /// Files that messages carry.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
@@ -105,7 +104,8 @@ impl App {
         let links = Links::new(pipeline.clone(), clock.clone(), tag, config.sandbox.clone(), callbacks);
         let auth = &config.auth;
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
-        let media = MediaFolder::new(&config.data.folder);
+        let media =
+            MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),
@@ -153,18 +153,18 @@ impl App {
     }
 
     /// The rules of the moment by which a caller's messages are taken.
-    pub fn rules<'a>(&'a self, caller: &'a Caller, prices: &'a PriceBook, now: i64) -> Rules<'a> {
-        self.rules_of(caller.account, &caller.info, prices, now)
+    pub fn rules<'a>(&'a self, caller: &'a Caller, terms: &'a Terms, now: i64) -> Rules<'a> {
+        self.rules_of(caller.account, &caller.info, terms, now)
     }
 
     /// The same of an account.
-    pub fn rules_of<'a>(&'a self, account: AccountNo, known: &'a Known, prices: &'a PriceBook, now: i64) -> Rules<'a> {
+    pub fn rules_of<'a>(&'a self, account: AccountNo, known: &'a Known, terms: &'a Terms, now: i64) -> Rules<'a> {
         Rules {
             account,
             settings: &known.settings,
             senders: &known.senders,
             countries: known.countries.as_deref(),
-            prices,
+            terms,
             otp: &self.config.otp,
             phone_key: &self.secrets.phone_key,
             suppressed: self.pipeline.suppressed(),
@@ -219,13 +219,14 @@ fn pipeline_config(config: &Config) -> PipelineConfig {
 
 /// Prices in force: the configured ones, and the rate tables.
 pub async fn load_prices(config: &Config, db: &Db) -> Result<PriceBook, StoreError> {
-    let rates = rate::all(db).await?.into_iter().map(|r| price::Rate {
-        account: r.account,
-        prefix: r.prefix,
-        lane: Lane::from_number(r.lane),
-        price: r.price,
+    let rates = rate::all(db).await?.into_iter().filter_map(|r| {
+        // What a newer version wrote is no price of ours.
+        let of = Priced::from_number(r.lane)?;
+        Some(price::Rate { account: r.account, prefix: r.prefix, of, price: r.price })
     });
-    Ok(PriceBook::new(config.prices.per_part(), config.prices.express_surcharge(), rates))
+    let prices = &config.prices;
+    let book = PriceBook::new(prices.per_part(), prices.express_surcharge(), rates);
+    Ok(book.with_flat(prices.per_mms(), prices.own_carrier_fee()))
 }
 
 /// Opens the configured database, in a data folder that only its owner can read, and brings its schema up to date.

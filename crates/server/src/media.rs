@@ -1,9 +1,10 @@
-//! Where the octets of media lie: files in the data folder named by their SHA-256, written once, never executable, served only through
-//! `/m/{token}`. Rows in the database say whose they are and until when.
+//! Files that messages carry: rows in the database say whose they are and until when; their octets lie on disk or in a bucket, and are served
+//! only through `/m/{token}`.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+mod disk;
+mod s3;
+
+use std::io;
 
 use bytes::Bytes;
 use carillon_domain::id::{AccountNo, MediaId};
@@ -13,6 +14,10 @@ use carillon_store::{Db, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
+use crate::config::{Config, MediaPlace};
+
+pub use disk::Disk;
+pub use s3::Bucket;
 
 /// Characters of a public link's secret: 16 of these are 95 bits.
 const TOKEN_ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -28,63 +33,42 @@ pub enum MediaError {
     /// The account holds as much as it may.
     #[error("the account holds as many octets of media as it may")]
     Full,
-    /// The disk.
-    #[error("the folder of media: {0}")]
-    Disk(#[from] std::io::Error),
+    /// The disk, or the bucket.
+    #[error("the store of media: {0}")]
+    Octets(#[from] io::Error),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The folder of files.
+/// Where octets lie.
 #[derive(Debug)]
-pub struct MediaFolder {
-    folder: PathBuf,
-    /// Held from the look at the rows that share octets to the deed: else an upload could find octets that are being taken away.
-    gate: tokio::sync::Mutex<()>,
+pub enum MediaStore {
+    /// In a folder, those that are the same once.
+    Disk(Disk),
+    /// In a bucket, each file's its own: several servers may use it, and none could tell what another is about to take away.
+    S3(Box<Bucket>),
 }
 
-impl MediaFolder {
-    /// Inside the data folder; made when the first file comes.
-    pub fn new(data: &Path) -> MediaFolder {
-        MediaFolder { folder: data.join("media"), gate: tokio::sync::Mutex::default() }
+/// Octets of a file as they come.
+pub type Octets = std::pin::Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>>;
+
+impl MediaStore {
+    /// As the settings say.
+    pub fn new(config: &Config) -> io::Result<MediaStore> {
+        Ok(match config.media.store {
+            MediaPlace::Disk => MediaStore::Disk(Disk::new(&config.data.folder)),
+            MediaPlace::S3 => MediaStore::S3(Box::new(Bucket::new(&config.media)?)),
+        })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let name: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-        self.folder.join(&name[..2]).join(name)
-    }
-
-    /// Reads a file whole; `None` if it is not there.
-    pub async fn read(&self, digest: &Digest) -> std::io::Result<Option<Bytes>> {
-        match tokio::fs::read(self.path(digest)).await {
-            Ok(octets) => Ok(Some(octets.into())),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+    /// The octets of a file from the first to the last given; `None` if they are not there. `now_ms` are Unix milliseconds.
+    pub async fn read(&self, file: &Media, first: u64, last: u64, now_ms: i64) -> io::Result<Option<Octets>> {
+        match self {
+            MediaStore::Disk(disk) => disk.read(&file.digest, first, last).await,
+            MediaStore::S3(bucket) => bucket.read(file.id, first, last, now_ms).await,
         }
     }
-}
-
-/// Written beside its place and moved there whole and durable: a crash leaves no half of a file under a digest's name.
-fn write(path: &Path, octets: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().expect("a file's path was joined to its folder");
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    let draft = path.with_extension(format!("{:016x}", rand::random::<u64>()));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&draft)?;
-    let done = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&draft);
-        return done;
-    }
-    fs::File::open(folder)?.sync_all()
 }
 
 /// Keeps a file for an account.
@@ -104,13 +88,19 @@ pub async fn keep(app: &App, account: AccountNo, kind: MediaKind, octets: Bytes)
         expires_at: now + i64::from(settings.retention_days) * 86_400_000,
         deleted_at: None,
     };
-    let _gate = app.media.gate.lock().await;
-    let path = app.media.path(&digest);
+    let _gate = match &app.media {
+        MediaStore::Disk(disk) => Some(disk.gate.lock().await),
+        MediaStore::S3(_) => None,
+    };
+    // The row first: octets without one would stay for ever, a row without them says that they are gone.
     if !media::create(&app.db, account, &new, settings.account_max as i64).await? {
         return Err(MediaError::Full);
     }
-    let written = tokio::task::spawn_blocking(move || if path.exists() { Ok(()) } else { write(&path, &octets) });
-    match written.await.map_err(std::io::Error::other).flatten() {
+    let written = match &app.media {
+        MediaStore::Disk(disk) => disk.write(&digest, octets).await,
+        MediaStore::S3(bucket) => bucket.write(new.id, &digest, octets, now).await,
+    };
+    match written {
         Ok(()) => Ok(new),
         Err(e) => {
             media::delete(&app.db, account, new.id, now).await?;
@@ -120,13 +110,24 @@ pub async fn keep(app: &App, account: AccountNo, kind: MediaKind, octets: Bytes)
 }
 
 /// Takes a file away.
-pub async fn remove(db: &Db, files: &MediaFolder, account: AccountNo, id: MediaId, now: i64) -> Result<(), MediaError> {
-    let _gate = files.gate.lock().await;
-    let Some(digest) = media::delete(db, account, id, now).await? else { return Ok(()) };
-    match tokio::fs::remove_file(files.path(&digest)).await {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
-        _ => Ok(()),
+pub async fn remove(db: &Db, store: &MediaStore, account: AccountNo, id: MediaId, now: i64) -> Result<(), MediaError> {
+    match store {
+        MediaStore::Disk(disk) => {
+            let _gate = disk.gate.lock().await;
+            if let Some(digest) = media::delete(db, account, id, now).await? {
+                disk.erase(&digest).await?;
+            }
+        }
+        MediaStore::S3(bucket) => {
+            if media::by_id(db, account, id).await?.deleted_at.is_some() {
+                return Err(StoreError::NotFound.into());
+            }
+            // Before its row is: what cannot be erased now is tried again.
+            bucket.erase(id, now).await?;
+            media::delete(db, account, id, now).await?;
+        }
     }
+    Ok(())
 }
 
 /// Takes away what has expired, and forgets what went long ago.

@@ -97,6 +97,7 @@ pub async fn load(config: &Config, db: &Db, vault: &Vault) -> Result<Loaded, Sto
     }
     let usable: Vec<_> = connections.iter().map(|c| (c.account, c.no)).collect();
     let book = Book::new(routes, &usable, operators);
+    let book = book.with_files(connections.iter().map(|c| (c.no, c.settings.carries())));
     Ok(Loaded { version, connections, book, costs, throughput: throughput::all(db).await? })
 }
 

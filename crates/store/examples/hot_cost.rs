@@ -44,7 +44,18 @@ fn accepted(id: MessageId, n: usize) -> SettleItem {
     let result = PartResult::Accepted { carrier_id: format!("{:08x}", n.wrapping_mul(0x9e37_79b9)), receipts: true };
     let phone_tag = n as i64;
     let (sender, claimed) = (None, false);
-    SettleItem::Outcome(Outcome { id, part: 0, attempt: 1, connection: 1, phone_tag, sender, at: NOW, result, claimed })
+    SettleItem::Outcome(Outcome {
+        id,
+        part: 0,
+        attempt: 1,
+        connection: 1,
+        phone_tag,
+        sender,
+        at: NOW,
+        result,
+        claimed,
+        mms: false,
+    })
 }
 
 fn delivered(n: usize) -> SettleItem {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use carillon_domain::id::{AccountNo, BatchId, MessageId};
+use carillon_domain::media::Mms;
 use carillon_domain::message::{Category, Flags, Lane, State};
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
-use crate::hot::{IdempotencyKey, open_phone, open_text};
+use crate::hot::{IdempotencyKey, open_media, open_phone, open_text};
 use crate::{Db, StoreError};
 
 /// A message, whole.
@@ -41,6 +42,10 @@ pub struct Message {
     pub otp_code: Option<Arc<str>>,
     /// Price of one part.
     pub unit_price: Money,
+    /// Files that may go with it as an MMS.
+    pub mms: Option<Arc<Mms>>,
+    /// Price of the whole if it goes so and might go otherwise.
+    pub mms_price: Option<Money>,
     /// Still reserved for it.
     pub held: Money,
     /// Paid for it.
@@ -67,6 +72,19 @@ pub struct Message {
     pub tags: Option<String>,
     /// Where its events go.
     pub callback_url: Option<String>,
+}
+
+impl Message {
+    /// The most it can cost.
+    pub fn price(&self) -> Money {
+        let text = self.unit_price * i64::from(self.parts);
+        self.mms_price.map_or(text, |mms| text.max(mms))
+    }
+
+    /// Whether it went as an MMS.
+    pub fn went_as_mms(&self) -> bool {
+        self.flags.has(Flags::MMS) || (self.sent_at.is_some() && self.mms.as_ref().is_some_and(|mms| !mms.links))
+    }
 }
 
 /// One unusual event of a message: a retry, a failover, an unknown or late outcome.
@@ -149,6 +167,8 @@ struct Row {
     body: Option<Vec<u8>>,
     otp_code: Option<Vec<u8>>,
     unit_price: i64,
+    media: Option<String>,
+    mms_price: Option<i64>,
     held: i64,
     captured: i64,
     attempts: i16,
@@ -165,7 +185,7 @@ struct Row {
 }
 
 const SELECT: &str = "SELECT m.id, m.batch_id, m.state, m.lane, m.category, m.flags, m.encoding, m.parts, m.part_states, m.phone, \
-    m.sender, COALESCE(m.body, b.body) AS body, m.otp_code, m.unit_price, m.held, m.captured, m.attempts, c.name AS connection, \
+    m.sender, COALESCE(m.body, b.body) AS body, m.otp_code, m.unit_price, m.media, m.mms_price, m.held, m.captured, m.attempts, c.name AS connection, \
     m.error_code, m.carrier_error, m.due_at, m.expires_at, m.sent_at, m.final_at, m.client_ref, m.tags, m.callback_url \
     FROM message m LEFT JOIN batch b ON b.account_no = m.account_no AND b.id = m.batch_id \
     LEFT JOIN connection c ON c.no = m.connection_no";
@@ -190,6 +210,8 @@ impl TryFrom<Row> for Message {
             part_states: r.part_states,
             sender: r.sender,
             unit_price: Money(r.unit_price),
+            mms: r.media.as_deref().map(open_media).transpose()?,
+            mms_price: r.mms_price.map(Money),
             held: Money(r.held),
             captured: Money(r.captured),
             attempts: r.attempts,

@@ -76,7 +76,7 @@ async fn contract(db: Db) {
     db.migrate().await.unwrap();
     let (a, b) = (opened(&db, "a").await, opened(&db, "b").await);
     let mut hot = Hot::open(&db, 1).await.unwrap();
-    let extra = Extra { client_ref: Some("r1".into()), tags: Some(r#"["x\"y","Z"]"#.into()), callback_url: None };
+    let extra = Extra { client_ref: Some("r1".into()), tags: Some(r#"["x\"y","Z"]"#.into()), ..Extra::default() };
     let labelled = NewMessage { extra: Some(Box::new(extra)), otp_code: Some("123".into()), ..text(0) };
     let first = store(&mut hot, a, Step::Message, vec![labelled]).await;
 

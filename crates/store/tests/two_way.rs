@@ -311,7 +311,8 @@ async fn two_processes_take_the_same_at_once() {
     for n in 0..50 {
         take(&one, &[part(n, 9, 2, 1, "alone", 10)]).await;
     }
-    let give_up = async |db: &Db| inbound::give_up_waiting(db, NOW + 500, &|_, _| B, &judge).await.unwrap().messages.len();
+    let give_up =
+        async |db: &Db| inbound::give_up_waiting(db, NOW + 500, &|_, _| B, &judge).await.unwrap().messages.len();
     let (a, b) = tokio::join!(give_up(&one), give_up(&two));
     assert_eq!((a + b, shown(&two, B).await.len()), (50, 50), "each is given up once");
 }

@@ -28,6 +28,10 @@ impl Flags {
     pub const HEADER: Flags = Flags(1 << 12);
     /// It is advertising: its category, where only the flags go with it.
     pub const PROMOTIONAL: Flags = Flags(2048);
+    /// It went out with its files as they are, as one MMS, rather than as text with links; or it is about to.
+    pub const MMS: Flags = Flags(256);
+    /// It goes by carriers that its account brought, and is priced for that: the platform's do not take it.
+    pub const OWN_CARRIER: Flags = Flags(512);
     /// It answers a word such as STOP or HELP: an opt-out does not hold it back.
     pub const ANSWER: Flags = Flags(1024);
     /// Its sender is a number of the account's that phones can write to. An index of the database names this number.

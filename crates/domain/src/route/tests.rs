@@ -32,6 +32,7 @@ fn facts(account: AccountNo) -> Facts<'static> {
         country: Country::parse("DE"),
         sender: None,
         lane: Lane::Normal,
+        own: account == SHOP,
         tags: &[],
         now_ms: 0,
         random: 1,
@@ -125,7 +126,58 @@ fn whose_routes_and_connections_count() {
     for (what, routes, facts, expected) in rows {
         assert_eq!(book(routes).order(&facts, &Table::default()).as_slice(), expected, "{what}");
     }
-    assert!(book(vec![]).brings_own(&facts(SHOP)) && !book(vec![]).brings_own(&facts(BANK)));
+}
+
+#[test]
+fn whose_connections_a_message_takes_is_decided_once_and_holds() {
+    let night = || Hours::new(jiff::tz::TimeZone::UTC, ["fri"], "00:00", "24:00").unwrap();
+    let to = |no| vec![group(Strategy::Priority, &[(no, 1)])];
+    let by_night = || route(SHOP, 1, Conditions { hours: Some(night()), ..Conditions::default() }, to(9));
+    let platform = || route(PLATFORM, 1, Conditions::default(), to(2));
+    let day = 86_400_000;
+    // routes, whose message, and when (1970-01-01 is a Thursday) -> whether its own side; what it takes on either side then
+    let rows: [(Vec<Route>, AccountNo, i64, bool, &[i32], &[i32]); 6] = [
+        (vec![], SHOP, 0, true, &[9], &[1, 2, 3, 4]),
+        (vec![], BANK, 0, false, &[], &[1, 2, 3, 4]),
+        (vec![platform()], SHOP, 0, false, &[9], &[2]),
+        (vec![platform(), by_night()], SHOP, 0, false, &[9], &[2]),
+        (vec![platform(), by_night()], SHOP, day, true, &[9], &[2]),
+        (vec![platform(), by_night()], BANK, day, false, &[], &[2]),
+    ];
+    for (i, (routes, account, now_ms, own, on_own, on_platform)) in rows.into_iter().enumerate() {
+        let book = book(routes);
+        let facts = |own| Facts { now_ms, own, ..facts(account) };
+        assert_eq!(book.brings_own(&facts(false)), own, "row {i}");
+        assert_eq!(book.order(&facts(true), &Table::default()).as_slice(), on_own, "row {i}");
+        assert_eq!(book.order(&facts(false), &Table::default()).as_slice(), on_platform, "row {i}");
+    }
+}
+
+#[test]
+fn files_go_where_some_connection_takes_so_many() {
+    let picky = route(
+        PLATFORM,
+        1,
+        Conditions { lanes: vec![Lane::Otp], ..Conditions::default() },
+        vec![group(Strategy::Weighted, &[(2, 1), (3, 1)]), group(Strategy::Priority, &[(4, 1)])],
+    );
+    let carries = |files| Carries { files, kinds: &[] };
+    let many = |no, files| (no, carries(files));
+    let book = book(vec![picky]).with_files([many(1, 0), many(3, 1), many(4, 10), many(9, 1)]);
+    let otp = Facts { lane: Lane::Otp, ..facts(BANK) };
+    let rows = [
+        (facts(BANK), 10, true),
+        (facts(BANK), 11, false),
+        (facts(SHOP), 1, true),
+        (facts(SHOP), 2, false),
+        (otp, 2, true),
+        (otp, 11, false),
+    ];
+    for (i, (facts, files, takes)) in rows.into_iter().enumerate() {
+        let mms = Mms { files: vec![crate::media::MessageFile::elsewhere("https://a/b"); files], links: true };
+        assert_eq!(book.takes_files(&facts, &mms), takes, "row {i}");
+    }
+    assert_eq!([1, 3, 4].map(|no| book.carries(no).files), [0, 1, 10]);
 }
 
 #[test]

@@ -33,6 +33,8 @@ const NAMES: &[&str] = &[
     "validity_s",
     "category",
     "callback_url",
+    "media",
+    "media_list",
     "username",
     "password",
     "basic",
@@ -56,6 +58,8 @@ fn value(name: &str, message: &Outbound<'_>, credentials: &Credentials) -> Optio
         "validity_s" => message.validity_s.to_string(),
         "category" => message.category.as_str().to_owned(),
         "callback_url" => message.callback_url.unwrap_or_default().to_owned(),
+        "media" => message.media.first().map_or_else(String::new, |file| file.url.clone()),
+        "media_list" => message.media.iter().map(|file| file.url.as_str()).collect::<Vec<_>>().join(","),
         "username" | "password" => credentials.get(name).to_owned(),
         "basic" => basic(credentials.get("username"), credentials.get("password")),
         _ => return None,
@@ -90,6 +94,12 @@ pub(super) fn fill(template: &str, escape: Escape, message: &Outbound<'_>, crede
     let mut out = String::with_capacity(template.len() + 200);
     for (text, name) in pieces(template) {
         out.push_str(text);
+        if let (Some("media_list"), Escape::Json) = (name, escape) {
+            // The one value that is no text: an array.
+            let urls: Vec<String> = message.media.iter().map(|file| quoted(&file.url)).collect();
+            out.push_str(&format!("[{}]", urls.join(",")));
+            continue;
+        }
         let value = name.and_then(|name| value(name, message, credentials)).unwrap_or_default();
         out.push_str(&escaped(&value, escape));
     }
@@ -127,6 +137,16 @@ pub(super) fn check(template: &str) -> Result<(), String> {
         None => Ok(()),
         Some(name) => Err(format!("{{{name}}} is no placeholder; there are {}", NAMES.join(", "))),
     }
+}
+
+/// How many files a template has places for.
+pub(super) fn files(template: &str) -> u8 {
+    let places = |name| match name {
+        Some("media_list") => 10,
+        Some("media") => 1,
+        _ => 0,
+    };
+    pieces(template).map(|(_, name)| places(name)).max().unwrap_or(0)
 }
 
 /// The template with a digit for each placeholder: JSON stays JSON, in quotes or without.

@@ -6,7 +6,7 @@ use carillon_domain::error_code::SendErrorKind::{
 
 use super::*;
 use crate::Provider;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 #[test]
 fn requests_to_the_byte() {
@@ -81,9 +81,32 @@ fn what_a_message_says_stays_where_it_is_put() {
 }
 
 #[test]
+fn files_go_where_they_are_asked_for() {
+    let media = files(&["https://m/1?a=b\"c", "https://m/2"]);
+    let table: &[(&str, &str, u8, &str)] = &[
+        ("json", r#"{"t":"{text}","m":"{media}"}"#, 1, r#"{"t":"Hi & ü","m":"https://m/1?a=b\"c"}"#),
+        ("json", r#"{"m":{media_list}}"#, 10, r#"{"m":["https://m/1?a=b\"c","https://m/2"]}"#),
+        ("form", "m={media}", 1, "m=https%3A%2F%2Fm%2F1%3Fa%3Db%22c"),
+        ("form", "m={media_list}", 10, "m=https%3A%2F%2Fm%2F1%3Fa%3Db%22c%2Chttps%3A%2F%2Fm%2F2"),
+        ("xml", "<m>{media}</m>", 1, "<m>https://m/1?a=b&quot;c</m>"),
+        ("form", "t={text}", 0, ""),
+    ];
+    for (kind, template, most, body) in table {
+        let settings = settings(&[("url", "https://c.example/"), (kind, template)]);
+        assert_eq!(Provider::Http.check(&settings), [], "{template}");
+        assert_eq!(Provider::Http.carries(&settings).files, *most, "{template}");
+        let message = Outbound { media: &media[..usize::from(*most).min(2)], ..message() };
+        let sent = String::from_utf8(request(&message, &settings).unwrap().body).unwrap();
+        assert!(sent == *body || *most == 0, "{template}: {sent}");
+    }
+    let none = settings(&[("url", "https://c.example/"), ("json", r#"{"m":"{media}","l":{media_list}}"#)]);
+    assert_eq!(request(&message(), &none).unwrap().body, br#"{"m":"","l":[]}"#);
+}
+
+#[test]
 fn what_it_cannot_carry_is_not_sent() {
-    let table =
-        [Outbound { media: &["https://m/1"], ..message() }, Outbound { content: Content::Binary(&[1]), ..message() }];
+    let media = files(&["https://m/1"]);
+    let table = [Outbound { media: &media, ..message() }, Outbound { content: Content::Binary(&[1]), ..message() }];
     for message in table {
         let error = request(&message, &settings(&[("url", "https://c.example/")])).unwrap_err();
         assert_eq!(meant(&error), (FailOver, ErrorCode::Unsupported));

@@ -5,7 +5,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 fn credentials() -> Credentials {
     let templates = "64a1: Your code is ##OTP##, ##APP##.\n64b2: Dear ##NAME##, Rs ##SUM## is due.";
@@ -30,8 +30,15 @@ fn requests_to_the_byte() {
         ),
         (
             code,
-            "POST https://control.msg91.com/api/v5/otp?template_id=64a1&mobile=15558675310&otp=123456&otp_expiry=5&sender=ACME\n\
+            "POST https://control.msg91.com/api/v5/otp?template_id=64a1&mobile=15558675310&otp=123456&otp_length=6&otp_expiry=5&sender=ACME\n\
              content-type: application/json\nauthkey: k3y\n\n{\"APP\":\"Acme\"}",
+        ),
+        // No number: a flow like any other.
+        (
+            Outbound { content: Content::Text("Your code is A-1b, Acme."), ..code },
+            "POST https://control.msg91.com/api/v5/flow\ncontent-type: application/json\nauthkey: k3y\n\n\
+             {\"template_id\":\"64a1\",\"short_url\":\"0\",\"sender\":\"ACME\",\"recipients\":[{\"mobiles\":\"15558675310\",\
+             \"OTP\":\"A-1b\",\"APP\":\"Acme\",\"clientid\":\"msg_01h455vb4pex5vsknk084sn02q\"}]}",
         ),
         // Not sent as a code: a flow like any other.
         (
@@ -51,7 +58,7 @@ fn what_it_cannot_carry_is_not_sent() {
     let table = [
         (message(), ErrorCode::TemplateUnknown),
         (Outbound { flash: true, ..message() }, ErrorCode::Unsupported),
-        (Outbound { media: &["https://m/1"], ..message() }, ErrorCode::Unsupported),
+        (Outbound { media: &files(&["https://m/1"]), ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Binary(&[1]), ..message() }, ErrorCode::Unsupported),
     ];
     for (message, code) in table {

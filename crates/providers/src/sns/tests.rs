@@ -5,7 +5,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 fn credentials() -> Credentials {
     settings(&[
@@ -75,7 +75,7 @@ fn what_it_cannot_carry_is_not_sent() {
     let long = "x".repeat(1601);
     let table = [
         (Outbound { flash: true, ..message() }, ErrorCode::Unsupported),
-        (Outbound { media: &["https://m/1"], ..message() }, ErrorCode::Unsupported),
+        (Outbound { media: &files(&["https://m/1"]), ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Binary(&[1]), ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Text(&long), ..message() }, ErrorCode::MessageTooLong),
     ];

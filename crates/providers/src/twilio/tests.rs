@@ -6,7 +6,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 const URL: &str = "https://sms.example.com/v1/callbacks/con_1/tok?x=1";
 
@@ -32,10 +32,11 @@ fn requests_to_the_byte() {
         ("messaging_service_sid", "MG1"),
         ("base_url", "http://127.0.0.1:1/"),
     ]);
+    let two = files(&["https://m/1?a=b", "https://m/2"]);
     let media = Outbound {
         from: None,
         content: Content::Text(""),
-        media: &["https://m/1?a=b", "https://m/2"],
+        media: &two,
         callback_url: None,
         validity_s: 259_200,
         ..message()
@@ -87,6 +88,8 @@ fn answers() {
         (400, error(21612), FailOver, ErrorCode::CarrierRejected),
         (400, error(21614), Permanent, ErrorCode::NotMobile),
         (400, error(21617), Permanent, ErrorCode::MessageTooLong),
+        (400, error(21623), FailOver, ErrorCode::Unsupported),
+        (400, error(12300), FailOver, ErrorCode::Unsupported),
         (400, error(20422), Permanent, ErrorCode::MessageInvalid),
         // Not in the table, or not Twilio's at all: by the status.
         (400, error(29999), Permanent, ErrorCode::CarrierRejected),
@@ -123,6 +126,8 @@ fn every_documented_failure_has_its_code() {
         ("30011", ErrorCode::Unsupported),
         ("30012", ErrorCode::Expired),
         ("30034", ErrorCode::SenderRejected),
+        ("12300", ErrorCode::Unsupported),
+        ("63034", ErrorCode::MessageTooLong),
         ("39999", ErrorCode::Undeliverable),
         ("", ErrorCode::Undeliverable),
     ];

@@ -6,7 +6,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 const URL: &str = "https://sms.example.com/v1/callbacks/con_1/tok";
 
@@ -19,6 +19,8 @@ fn requests_to_the_byte() {
     let head = "POST https://api.nexmo.com/v1/messages\ncontent-type: application/json\n\
                 authorization: Basic YWJjZDEyMzQ6czNjcmV0\naccept: application/json\n\n";
     let tail = r#""client_ref":"msg_01h455vb4pex5vsknk084sn02q","webhook_url":"https://sms.example.com/v1/callbacks/con_1/tok","webhook_version":"v1"}"#;
+    let [image, video, card] = ["https://m/1.png", "https://m/1.MP4?x", "https://m/c.vcf"].map(|url| files(&[url]));
+    let several = files(&["https://m/1.jpg", "https://m/2", "https://m/3.pdf"]);
     let table = [
         (
             message(),
@@ -33,15 +35,27 @@ fn requests_to_the_byte() {
             ),
         ),
         (
-            Outbound { media: &["https://m/1.png"], from: Some("+15017122661"), ..message() },
+            Outbound { media: &image, from: Some("+15017122661"), ..message() },
             format!(
                 r#"{{"message_type":"image","image":{{"url":"https://m/1.png","caption":"Hi & ü"}},"channel":"mms","ttl":3600,"to":"15558675310","from":"15017122661",{tail}"#
             ),
         ),
         (
-            Outbound { media: &["https://m/1.MP4?x"], content: Content::Text(""), ..message() },
+            Outbound { media: &video, content: Content::Text(""), ..message() },
             format!(
                 r#"{{"message_type":"video","video":{{"url":"https://m/1.MP4?x"}},"channel":"mms","ttl":3600,"to":"15558675310","from":"ACME",{tail}"#
+            ),
+        ),
+        (
+            Outbound { media: &card, validity_s: 60, ..message() },
+            format!(
+                r#"{{"message_type":"vcard","vcard":{{"url":"https://m/c.vcf","caption":"Hi & ü"}},"channel":"mms","ttl":300,"to":"15558675310","from":"ACME",{tail}"#
+            ),
+        ),
+        (
+            Outbound { media: &several, ..message() },
+            format!(
+                r#"{{"message_type":"content","content":[{{"type":"image","url":"https://m/1.jpg","caption":"Hi & ü"}},{{"type":"file","url":"https://m/2"}},{{"type":"file","url":"https://m/3.pdf"}}],"channel":"mms","ttl":3600,"to":"15558675310","from":"ACME",{tail}"#
             ),
         ),
     ];
@@ -55,7 +69,6 @@ fn what_it_cannot_carry_is_not_sent() {
     let table = [
         (Outbound { flash: true, ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Binary(&[1]), ..message() }, ErrorCode::Unsupported),
-        (Outbound { media: &["https://m/1", "https://m/2"], ..message() }, ErrorCode::Unsupported),
         (Outbound { from: None, ..message() }, ErrorCode::SenderRejected),
     ];
     for (message, code) in table {

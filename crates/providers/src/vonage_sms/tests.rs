@@ -5,7 +5,7 @@ use carillon_domain::error_code::SendErrorKind::{
 };
 
 use super::*;
-use crate::testing::{answer, callback, meant, message, settings, wire};
+use crate::testing::{answer, callback, files, meant, message, settings, wire};
 
 fn credentials(method: &str) -> Credentials {
     settings(&[
@@ -56,7 +56,7 @@ fn requests_to_the_byte() {
 #[test]
 fn what_it_cannot_carry_is_not_sent() {
     let table = [
-        (Outbound { media: &["https://m/1"], ..message() }, ErrorCode::Unsupported),
+        (Outbound { media: &files(&["https://m/1"]), ..message() }, ErrorCode::Unsupported),
         (Outbound { content: Content::Binary(&[1]), parts: 2, ..message() }, ErrorCode::Unsupported),
         (Outbound { from: None, ..message() }, ErrorCode::SenderRejected),
     ];

@@ -86,6 +86,9 @@ pub struct SettingsView {
     /// Limits the operator gave it in the place of its tier's.
     #[schema(value_type = Object, example = json!({"requests_per_s": 500}))]
     limits: (),
+    /// What a part, or an MMS, by a carrier of its own costs, decimal, by the operator; null: the platform's fee.
+    #[schema(example = "0.001")]
+    own_carrier_fee: Option<String>,
     /// Of files that no carrier takes: `link` puts links into the text, `refuse` refuses the message.
     #[schema(example = "link")]
     mms_fallback: String,
@@ -146,7 +149,7 @@ pub struct SettingsChange {
 }
 
 /// Tells null from not given.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(d).map(Some)
 }
 
@@ -201,6 +204,7 @@ impl SettingsChange {
             validity_s: self.validity_s.unwrap_or(old.validity_s),
             verification: self.verification.unwrap_or_else(|| old.verification.clone()),
             limits: old.limits,
+            own_carrier_fee: old.own_carrier_fee,
             mms_fallback: self.mms_fallback.unwrap_or(old.mms_fallback),
             stop_scope: self.stop_scope.unwrap_or(old.stop_scope),
             opt_out_text: self.opt_out_text.unwrap_or_else(|| old.opt_out_text.clone()),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::account::{AccountView, SettingsChange};
+use super::account::{AccountView, SettingsChange, given};
 use super::auth::name;
 use super::error::{Code, Problem};
 use super::extract::{Can, Id, Json, Operate, Query};
@@ -52,6 +52,10 @@ pub struct AdminChange {
     /// tier's.
     #[schema(value_type = Option<Object>, example = json!({"requests_per_s": 500}))]
     limits: Option<OwnLimits>,
+    /// What a part, or an MMS, by a carrier of the account's own costs, decimal; null: the platform's fee.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "0.001")]
+    own_carrier_fee: Option<Option<String>>,
 }
 
 /// Credit given or taken by hand.
@@ -80,6 +84,9 @@ pub struct Credited {
 
 /// The most one entry moves, either way: a slip of the keyboard must not fill a 64-bit balance.
 const ENTRY_MAX: Money = Money(1_000_000_000 * 1_000_000);
+
+/// The most that a part by a carrier of the account's own may cost.
+const FEE_MAX: Money = Money(1_000 * 1_000_000);
 
 /// Open an account.
 #[utoipa::path(post, path = "/v1/admin/accounts", tag = "Platform", operation_id = "createAccount", request_body = NewAccountBody,
@@ -154,11 +161,21 @@ pub async fn change(
     if let Some(limits) = body.limits {
         settings.get_or_insert_with(|| old.settings.clone()).limits = limits;
     }
+    if let Some(fee) = body.own_carrier_fee {
+        let fee = fee.as_deref().map(fee_of).transpose()?;
+        settings.get_or_insert_with(|| old.settings.clone()).own_carrier_fee = fee;
+    }
     let new = account::change(&app.db, old.no, name.as_deref(), body.status, body.tier, settings.as_ref()).await?;
     app.access.forget_account(old.no);
     app.pipeline.set_tier(new.no, new.tier);
     tracing::info!(account = %id, actor = %caller.actor, "{} changed account {id}: {:?} {:?}", caller.actor, new.status, new.tier);
     Ok(Json(AccountView::of(&new)))
+}
+
+/// Reads a fee of a part.
+fn fee_of(text: &str) -> Result<Money, Problem> {
+    let fee = Money::parse(text).filter(|fee| (Money::ZERO..=FEE_MAX).contains(fee));
+    fee.ok_or_else(|| Code::InvalidAmount.at("#/own_carrier_fee", "a decimal such as 0.001, from 0 to 1000"))
 }
 
 /// Give or take credit.

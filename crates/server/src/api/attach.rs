@@ -1,6 +1,7 @@
 //! Media that a message names: ids of uploaded files, or addresses elsewhere; each found and checked before anything is judged.
 
 use carillon_domain::id::{MediaId, TypeId};
+use carillon_domain::media::MessageFile;
 use carillon_store::{StoreError, media as rows};
 
 use super::error::Problem;
@@ -46,9 +47,10 @@ impl Sending<'_> {
 async fn one(app: &App, caller: &Caller, text: &str) -> Result<Result<Attached, (&'static str, String)>, StoreError> {
     if let Some(rest) = text.strip_prefix("https://") {
         let uri: Result<axum::http::Uri, _> = text.parse();
-        let fine = uri.is_ok_and(|u| u.host().is_some_and(|h| !h.is_empty())) && !rest.contains('@');
+        // What could be a place for variables is no address (RFC 3986).
+        let fine = uri.is_ok_and(|u| u.host().is_some_and(|h| !h.is_empty())) && !rest.contains(['@', '{', '}']);
         return Ok(match fine && text.len() <= URL_MAX {
-            true => Ok(Attached { url: text.to_owned(), expires_at: None }),
+            true => Ok(Attached { file: MessageFile::elsewhere(text), expires_at: None }),
             false => Err(("invalid_value", "an address with https:// and a host, at most 512 bytes".into())),
         });
     }
@@ -65,7 +67,10 @@ async fn one(app: &App, caller: &Caller, text: &str) -> Result<Result<Attached, 
         return Ok(Err(("media_gone", "it has expired or was deleted: upload it again".into())));
     }
     Ok(match link(&app.config, &found.token) {
-        Some(url) => Ok(Attached { url, expires_at: Some(found.expires_at) }),
+        Some(url) => {
+            let file = MessageFile { url, kind: Some(found.kind) };
+            Ok(Attached { file, expires_at: Some(found.expires_at) })
+        }
         None => {
             Err(("media_unavailable", "this server has no public address for its files (`server.public_url`)".into()))
         }

@@ -280,9 +280,9 @@ async fn prepare_batch(
     let caller = asker.named(app, sending.client_id()).await?;
     sending.attach(app, &caller).await?;
     let key = idempotency::key(headers, "POST /v1/batches", bytes)?;
-    let prices = app.pipeline.prices();
+    let terms = app.pipeline.terms();
     let now = app.clock.now_ms();
-    let rules = app.rules(&caller, &prices, now);
+    let rules = app.rules(&caller, &terms, now);
     let mut mistakes = Vec::new();
     let to = many(&sending, &mut mistakes);
     let content = sending::content(&sending, true, &rules, &mut mistakes);
@@ -409,5 +409,5 @@ pub(super) fn totals(messages: &[NewMessage]) -> Totals {
 
 /// What one message holds.
 pub(super) fn price(m: &NewMessage) -> Money {
-    m.unit_price * i64::from(m.parts)
+    m.held()
 }

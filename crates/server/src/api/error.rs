@@ -92,6 +92,7 @@ codes! {
     SenderLongCode = "sender_long_code", 400, final, "The sender is no phone number", "Write + and 7 to 15 digits with the country code.";
     // Files.
     MediaGone = "media_gone", 410, final, "The file is gone", "It has expired or was deleted: upload it again.";
+    RangeNotSatisfiable = "range_not_satisfiable", 416, final, "The file ends before the range begins", "Ask for octets below the size in `Content-Range`.";
     MediaUnavailable = "media_unavailable", 400, final, "Files uploaded here have no public address", "The operator sets `server.public_url`; addresses elsewhere with https:// work anyway.";
     MediaFull = "media_full", 409, final, "The account's files take up as much as they may", "Delete files that are not needed, or wait until they expire.";
     MmsUnavailable = "mms_unavailable", 400, final, "No carrier here takes files with a message", "Leave `media` out, or set the account's `mms_fallback` to `link`.";

@@ -54,7 +54,10 @@ pub struct Estimate {
     refused: usize,
     /// Different prices of a part, and the messages each is for.
     prices: Vec<PriceOf>,
-    /// Of all messages, decimal.
+    /// Of messages whose files a connection may take as they are: prices of a whole MMS. Which way they go is decided when they are sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mms: Vec<MmsPriceOf>,
+    /// The most that all messages can cost, decimal: what would be held.
     #[schema(example = "0.05")]
     total: String,
     /// ISO 4217.
@@ -68,6 +71,16 @@ pub struct PriceOf {
     /// Of one part, decimal.
     #[schema(example = "0.05")]
     per_part: String,
+    /// Messages at this price.
+    recipients: usize,
+}
+
+/// A price of an MMS and what has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MmsPriceOf {
+    /// Of the whole, decimal.
+    #[schema(example = "0.15")]
+    per_mms: String,
     /// Messages at this price.
     recipients: usize,
 }
@@ -94,8 +107,8 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
     let mut sending = Sending::read(bytes)?;
     let caller = asker.named(app, sending.client_id()).await?;
     sending.attach(app, &caller).await?;
-    let prices = app.pipeline.prices();
-    let rules = app.rules(&caller, &prices, app.clock.now_ms());
+    let terms = app.pipeline.terms();
+    let rules = app.rules(&caller, &terms, app.clock.now_ms());
     let mut mistakes = Vec::new();
     let bulk = matches!(sending.to, Some(To::Many(_)));
     let alone;
@@ -110,8 +123,12 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
     let (Some(to), Some(content), true) = (to, content, mistakes.is_empty()) else { return Err(mistakes.into()) };
     let Recipients { messages, refusals, wrong } = Recipients::of(to, &content, &rules);
     let mut by_price: BTreeMap<Money, usize> = BTreeMap::new();
+    let mut by_mms_price: BTreeMap<Money, usize> = BTreeMap::new();
     for m in &messages {
         *by_price.entry(m.unit_price).or_default() += 1;
+        if let Some(mms) = m.mms_price() {
+            *by_mms_price.entry(mms).or_default() += 1;
+        }
     }
     let duplicates = Duplicates::of(&refusals);
     let longest = messages.iter().max_by_key(|m| m.parts);
@@ -136,6 +153,10 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
         prices: by_price
             .into_iter()
             .map(|(price, recipients)| PriceOf { per_part: price.to_string(), recipients })
+            .collect(),
+        mms: by_mms_price
+            .into_iter()
+            .map(|(price, recipients)| MmsPriceOf { per_mms: price.to_string(), recipients })
             .collect(),
         total: messages.iter().map(batches::price).sum::<Money>().to_string(),
         currency: caller.info.currency.clone(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::extract::State;
 use carillon_domain::id::{AccountId, AccountNo, ConnectionId, RouteId};
 use carillon_domain::message::Lane;
+use carillon_domain::price::PriceBook;
 use carillon_domain::route::{ConnectionNo, Facts};
 use carillon_domain::sender::Sender;
 use carillon_store::account::{self, Account};
@@ -73,9 +74,43 @@ pub struct Explanation {
     candidates: Vec<CandidateView>,
     /// The others that might have been meant, and why not.
     rejected: Vec<Rejected>,
+    /// What it would cost.
+    price: PriceNow,
     /// The name of the connection it would take now; null: none is there, it would wait.
     #[schema(example = "acme")]
     takes: Option<String>,
+}
+
+/// What a message would cost.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExplainedPrice)]
+pub struct PriceNow {
+    /// `price_list`, or `own_carrier_fee`: it goes by connections of the account's own, at the platform's fee.
+    #[schema(example = "price_list")]
+    basis: &'static str,
+    /// Of a part, decimal.
+    #[schema(example = "0.05")]
+    per_part: String,
+    /// Of a whole MMS, decimal: where a candidate takes its files.
+    #[schema(example = "0.15")]
+    per_mms: String,
+    /// ISO 4217.
+    #[schema(example = "USD")]
+    currency: String,
+}
+
+impl PriceNow {
+    fn of(prices: &PriceBook, account: &Account, lane: Lane, digits: u64, own: bool) -> PriceNow {
+        let fee = account.settings.own_carrier_fee.unwrap_or(prices.own_carrier());
+        let listed = || (prices.part(account.no, lane, digits), prices.mms(account.no, lane, digits));
+        let (part, mms) = if own { (fee, fee) } else { listed() };
+        PriceNow {
+            basis: if own { "own_carrier_fee" } else { "price_list" },
+            per_part: part.to_string(),
+            per_mms: mms.to_string(),
+            currency: account.currency.clone(),
+        }
+    }
 }
 
 /// A route that does not fit.
@@ -121,6 +156,9 @@ pub struct CandidateView {
     /// Delivered of a thousand over the last hour; null if too few were sent to say, or if it is not the caller's.
     #[schema(example = 981)]
     delivered_per_mille: Option<u16>,
+    /// How many files it takes with a message, as an MMS; to others they go as links.
+    #[schema(example = 10)]
+    mms_files: u8,
 }
 
 /// A connection that is not taken.
@@ -160,11 +198,13 @@ pub async fn explain(
         country: phone.country(),
         sender: sender.as_deref(),
         lane,
+        own: false,
         tags: &question.tags,
         now_ms,
         random: rand::random(),
     };
     let explained = app.pipeline.with_routes(|book, measured| ask(book, measured, &facts));
+    let price = PriceNow::of(&app.pipeline.terms().prices, &account, lane, phone.digits(), explained.own);
     let mut rows = usable(&app, AccountNo::PLATFORM).await?;
     rows.extend(usable(&app, account.no).await?);
     let seen = Seen {
@@ -172,7 +212,8 @@ pub async fn explain(
         states: states(&app),
         operates: manager.operates(),
     };
-    Ok(Json(seen.explanation(phone.to_string(), phone.country().map(|c| c.to_string()), lane, account.no, explained)))
+    let country = phone.country().map(|c| c.to_string());
+    Ok(Json(seen.explanation(phone.to_string(), country, lane, account.no, explained, price)))
 }
 
 async fn asked_account(app: &App, manager: &Manager, named: Option<AccountId>) -> Result<Account, Problem> {
@@ -227,6 +268,7 @@ impl Seen {
         lane: Lane,
         account: AccountNo,
         explained: Explained,
+        price: PriceNow,
     ) -> Explanation {
         let up = |no: &ConnectionNo| self.states.get(no).is_some_and(|s| s.state == LineState::Up);
         let order: Vec<ConnectionNo> = explained.candidates.iter().map(|c| c.no).collect();
@@ -245,6 +287,7 @@ impl Seen {
                 .map(|(route, why)| PassedOver { route: self.name(route), reason: why.as_str() })
                 .collect(),
             rejected: self.rejected(account, &explained, &order),
+            price,
             takes: taken.and_then(|no| self.rows.get(no)).map(|row| row.name.clone()),
             reroute: explained.reroute,
             candidates: explained.candidates.iter().filter_map(|c| self.candidate(c)).collect(),
@@ -272,6 +315,7 @@ impl Seen {
             state: self.states.get(&c.no).map_or("down", |s| s.state.as_str()),
             cost: c.cost.filter(|_| shown).map(|cost| cost.to_string()),
             delivered_per_mille: c.delivery.filter(|_| shown),
+            mms_files: c.files,
         })
     }
 

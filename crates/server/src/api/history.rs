@@ -42,6 +42,12 @@ pub struct MessageView {
     /// How each part stands, of several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     part_states: Vec<&'static str>,
+    /// Addresses of its files, if they may go with it as an MMS.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    media: Vec<String>,
+    /// Whether it went as an MMS, its text without the links; only with `media`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mms: Option<bool>,
     price: PriceView,
     client_ref: Option<String>,
     tags: Vec<String>,
@@ -71,7 +77,7 @@ pub struct MessageView {
 /// What it costs, decimal.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PriceView {
-    /// Of all parts.
+    /// Of all parts, or of the MMS if that is more: the most it can cost.
     #[schema(example = "0.05")]
     amount: String,
     /// ISO 4217.
@@ -79,6 +85,9 @@ pub struct PriceView {
     currency: String,
     /// Of one part.
     per_part: String,
+    /// Of the whole, if it may go as an MMS or as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mms: Option<String>,
     /// Still reserved.
     held: String,
     /// Paid.
@@ -191,6 +200,7 @@ impl MessageView {
         };
         let body = Some(body).filter(|_| !m.flags.has(Flags::SECRET));
         let accepted = m.id.millis();
+        let (price, went_as_mms) = (m.price(), m.mms.is_some().then(|| m.went_as_mms()));
         let part_state = |n: &u8| PartState::from_number(*n).map_or("unknown", PartState::as_str);
         let failure = code(m.error).filter(|_| m.state != State::Delivered).map(ErrorCode::entry);
         MessageView {
@@ -207,10 +217,13 @@ impl MessageView {
             flash: m.flags.has(Flags::FLASH),
             parts: m.parts,
             part_states: m.part_states.iter().flatten().map(part_state).collect(),
+            media: m.mms.iter().flat_map(|mms| &mms.files).map(|file| file.url.clone()).collect(),
+            mms: went_as_mms,
             price: PriceView {
-                amount: (m.unit_price * i64::from(m.parts)).to_string(),
+                amount: price.to_string(),
                 currency: account.currency.clone(),
                 per_part: m.unit_price.to_string(),
+                mms: m.mms_price.map(|price| price.to_string()),
                 held: m.held.to_string(),
                 captured: m.captured.to_string(),
             },

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use carillon_domain::id::{MediaId, TypeId};
@@ -68,8 +68,8 @@ impl From<MediaError> for Problem {
         match e {
             MediaError::Full => Code::MediaFull.into(),
             MediaError::Store(e) => e.into(),
-            MediaError::Disk(error) => {
-                tracing::error!(%error, "the folder of media cannot be used: {error}");
+            MediaError::Octets(error) => {
+                tracing::error!(%error, "the store of media cannot be used: {error}");
                 Code::StoreUnavailable.into()
             }
         }
@@ -152,23 +152,77 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a recipient opens: the file, shown without anything in it being run.
-pub async fn open(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Problem> {
+/// What of a file is asked for (RFC 9110 §14.1.2): its first and last octet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    All,
+    Part(u64, u64),
+    Nowhere,
+}
+
+impl Wanted {
+    /// Of a `Range` header. Several ranges, and what is none, are answered with all; so is a range under a condition (`If-Range`), as nothing
+    /// here is told by which it could hold.
+    fn of(headers: &HeaderMap, size: u64) -> Wanted {
+        let given = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
+        let Some(range) = given.and_then(|v| v.to_str().ok()?.trim().strip_prefix("bytes=")) else {
+            return Wanted::All;
+        };
+        let number = |text: &str| text.trim().parse::<u64>().ok().filter(|_| !text.trim().starts_with('+'));
+        let Some((first, last)) = range.split_once('-') else { return Wanted::All };
+        match (number(first), number(last)) {
+            (None, Some(0)) if first.trim().is_empty() => Wanted::Nowhere,
+            (None, Some(count)) if first.trim().is_empty() => Wanted::Part(size.saturating_sub(count), size - 1),
+            (Some(first), Some(last)) if last < first => Wanted::All,
+            (Some(first), _) if first >= size => Wanted::Nowhere,
+            (Some(first), Some(last)) => Wanted::Part(first, last.min(size - 1)),
+            (Some(first), None) if last.trim().is_empty() => Wanted::Part(first, size - 1),
+            _ => Wanted::All,
+        }
+    }
+}
+
+/// What a recipient opens: the file, or a range of it, shown without anything in it being run.
+pub async fn open(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let found = rows::by_token(&app.db, &token).await?;
     let now = app.clock.now_ms();
     if !found.lives(now) {
         return Err(Code::MediaGone.into());
     }
-    let octets = app.media.read(&found.digest).await.map_err(MediaError::from)?.ok_or(Code::MediaGone)?;
+    // An upload without octets is refused: there is a last one.
+    let size = found.size as u64;
+    let wanted = Wanted::of(&headers, size);
+    let (status, first, last) = match wanted {
+        Wanted::All => (StatusCode::OK, 0, size - 1),
+        Wanted::Part(first, last) => (StatusCode::PARTIAL_CONTENT, first, last),
+        Wanted::Nowhere => {
+            let mut refused = Problem::from(Code::RangeNotSatisfiable).into_response();
+            refused.headers_mut().insert(header::CONTENT_RANGE, ascii(format!("bytes */{size}")));
+            return Ok(refused);
+        }
+    };
+    // Who asks what it is need not wait for it.
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        let octets = app.media.read(&found, first, last, now).await.map_err(MediaError::from)?;
+        Body::from_stream(octets.ok_or(Code::MediaGone)?)
+    };
     let shown = if found.kind.shown_inline() { "inline" } else { "attachment" };
     let cache = CACHE_S.min((found.expires_at - now) / 1_000);
-    let mut response = (StatusCode::OK, Body::from(octets)).into_response();
+    let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     let fixed = [
         (header::CONTENT_TYPE, found.kind.content_type()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::ACCEPT_RANGES, "bytes"),
         (header::HeaderName::from_static("x-robots-tag"), "noindex"),
     ];
     for (name, value) in fixed {
@@ -177,9 +231,17 @@ pub async fn open(State(app): State<App>, Path(token): Path<String>) -> Result<R
     let made = [
         (header::CONTENT_DISPOSITION, format!("{shown}; filename=\"file.{}\"", found.kind.extension())),
         (header::CACHE_CONTROL, format!("private, max-age={cache}")),
+        (header::CONTENT_LENGTH, (last + 1 - first).to_string()),
     ];
     for (name, value) in made {
-        headers.insert(name, HeaderValue::from_str(&value).expect("made of ASCII above"));
+        headers.insert(name, ascii(value));
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.insert(header::CONTENT_RANGE, ascii(format!("bytes {first}-{last}/{size}")));
     }
     Ok(response)
+}
+
+fn ascii(value: String) -> HeaderValue {
+    HeaderValue::from_str(&value).expect("made of ASCII")
 }

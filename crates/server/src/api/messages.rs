@@ -68,8 +68,8 @@ pub struct NewMessageBody {
     tags: Option<Vec<String>>,
     /// Where its events are to go: http or https, at most 512 bytes.
     callback_url: Option<String>,
-    /// Files that go with it, at most 10: ids of uploaded ones, or addresses with https://. Where no carrier takes files, the text gets a link
-    /// to each (the account's setting `mms_fallback`), which counts in parts and price.
+    /// Files that go with it, at most 10: ids of uploaded ones, or addresses with https://. Where the connection takes them it goes as an MMS, at one
+    /// price; elsewhere the text gets a link to each (the account's setting `mms_fallback`), which counts in parts and price. The greater is held.
     media: Option<Vec<String>>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> Accepted<'a> {
             category: m.category.as_str(),
             encoding: encoding_name(m.encoding),
             parts: m.parts,
-            price: Amount::of(m.unit_price * i64::from(m.parts), &caller.info.currency),
+            price: Amount::of(m.held(), &caller.info.currency),
             otp_code: m.otp_code.as_deref().filter(|_| caller.info.settings.otp_return_code),
             client_ref: m.extra.as_deref().and_then(|e| e.client_ref.as_deref()),
             scheduled_at: m.due_at.map(rfc3339),
@@ -138,7 +138,7 @@ impl<'a> Accepted<'a> {
             category: m.category.as_str(),
             encoding: encoding_name(m.encoding),
             parts: m.parts,
-            price: Amount::of(m.unit_price * i64::from(m.parts), &caller.info.currency),
+            price: Amount::of(m.price(), &caller.info.currency),
             otp_code: m.otp_code.as_deref().filter(|_| caller.info.settings.otp_return_code),
             client_ref: m.client_ref.as_deref(),
             scheduled_at: m.due_at.filter(|_| m.state == Status::Scheduled).map(rfc3339),
@@ -186,8 +186,8 @@ pub async fn create(
     let caller = asker.named(&app, sending.client_id()).await?;
     sending.attach(&app, &caller).await?;
     let key = idempotency::key(&headers, "POST /v1/messages", &bytes)?;
-    let prices = app.pipeline.prices();
-    let message = one(&sending, &app.rules(&caller, &prices, app.clock.now_ms()))?;
+    let terms = app.pipeline.terms();
+    let message = one(&sending, &app.rules(&caller, &terms, app.clock.now_ms()))?;
     let request = IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
     let submitted = if sending.is_otp() {
         app.pipeline.submit_otp(request).await

@@ -280,9 +280,9 @@ async fn limited(app: &App, now: Duration, request: Request, next: Next) -> (Res
     limit::noting(exempt, answer).await
 }
 
-/// A rendered problem keeps what the first answer said about the path (`Allow`) or the key (`Idempotent-Replayed`).
+/// A rendered problem keeps what the first answer said about the path (`Allow`), the range or the key (`Idempotent-Replayed`).
 fn with_headers_of(before: &Response, mut rendered: Response) -> Response {
-    for name in ["allow", idempotency::REPLAYED] {
+    for name in ["allow", "content-range", idempotency::REPLAYED] {
         if let Some(value) = before.headers().get(name) {
             rendered.headers_mut().insert(name, value.clone());
         }

@@ -228,6 +228,7 @@ impl RouteCommand {
                     country: phone.country(),
                     sender: from.as_deref(),
                     lane,
+                    own: false,
                     tags: &tag,
                     now_ms: office.clock.now_ms(),
                     random: rand::random(),

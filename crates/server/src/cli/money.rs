@@ -3,6 +3,7 @@
 use carillon_domain::id::{AccountNo, EntryId};
 use carillon_domain::message::Lane;
 use carillon_domain::money::Money;
+use carillon_domain::price::Priced;
 use carillon_store::ledger::{self, Entry, EntryError, EntryKind};
 use carillon_store::rate::{self, Rate};
 use clap::{Subcommand, ValueEnum};
@@ -89,13 +90,13 @@ impl CreditCommand {
 /// A price is for the longest matching prefix; an account's own list wins over everybody's.
 #[derive(Debug, Subcommand)]
 pub(super) enum PriceCommand {
-    /// Set the price of a part. A running server takes it up within ten seconds.
+    /// Set the price of a part, or of an MMS. A running server takes it up within ten seconds.
     Set {
         /// Digits after the plus, such as 49 or 4915; "all" for everywhere.
         prefix: String,
         /// A decimal in the currency, such as 0.075.
         price: String,
-        /// otp, express, normal or bulk; every lane if not given.
+        /// otp, express, normal or bulk, or mms for the price of a whole MMS; parts in every lane if not given.
         #[arg(long)]
         lane: Option<String>,
         /// Only for this account: its id, UUID or number.
@@ -117,13 +118,15 @@ pub(super) enum PriceCommand {
     },
 }
 
-const EVERY_LANE: i16 = -1;
-
+/// What a price is of, as it is written: a lane's name, or `mms`; any lane's parts if nothing is.
 fn lane_number(lane: Option<&str>) -> Result<i16, CliError> {
-    let Some(text) = lane else { return Ok(EVERY_LANE) };
-    let lane = Lane::from_name(text)
-        .ok_or_else(|| CliError::Refused(format!("{text}: a lane is otp, express, normal or bulk")))?;
-    Ok(lane.number())
+    let of = match lane {
+        None => Some(Priced::Part),
+        Some("mms") => Some(Priced::Mms),
+        Some(text) => Lane::from_name(text).map(Priced::PartIn),
+    };
+    let refused = || CliError::Refused(format!("{}: a lane is otp, express, normal, bulk or mms", lane.unwrap_or("")));
+    of.map(Priced::number).ok_or_else(refused)
 }
 
 fn digits(prefix: &str) -> Result<String, CliError> {
@@ -160,7 +163,11 @@ impl PriceCommand {
                     } else {
                         format!("account {}", r.account.0)
                     };
-                    let lane = Lane::from_number(r.lane).map_or("every lane", Lane::as_str);
+                    let lane = match Priced::from_number(r.lane) {
+                        Some(Priced::Mms) => "an MMS",
+                        Some(Priced::PartIn(lane)) => lane.as_str(),
+                        Some(Priced::Part) | None => "every lane",
+                    };
                     say(format_args!("{who:16} +{:15} {lane:10} {}", r.prefix, r.price));
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use carillon_domain::media::Carries;
 use carillon_providers::{Credentials, Provider};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -98,6 +99,9 @@ pub struct Connection {
     /// Submits of one message, retries included.
     #[serde(default = "seven")]
     pub attempts_max: u16,
+    /// Whether its carrier takes pictures and the like with a message.
+    #[serde(default)]
+    pub mms: bool,
     /// What an HTTP provider wants to be told, by name (docs/PROVIDERS.md).
     #[serde(default, deserialize_with = "credentials", skip_serializing)]
     pub provider: Credentials,
@@ -169,6 +173,11 @@ impl Connection {
                 "`response_timeout_ms` is 100 to 600000",
             ),
             ("attempts_max", self.attempts_max >= 1, "`attempts_max` is at least 1"),
+            (
+                "mms",
+                !self.mms || self.can_carry().files > 0,
+                "`mms` is for providers that take files; `http` does with {media} in its request",
+            ),
         ];
         let broken = rules.into_iter().filter(|(_, fine, _)| !fine);
         broken.map(|(setting, _, rule)| (setting.to_owned(), rule.to_owned())).chain(self.provider_mistakes()).collect()
@@ -186,6 +195,18 @@ impl Connection {
             (format!("provider/{}", m.field), format!("`provider.{}`: {}", m.field, m.message))
         };
         mistakes.into_iter().map(named).collect()
+    }
+
+    fn can_carry(&self) -> Carries {
+        match self.kind {
+            Kind::Http(provider) => provider.carries(&self.provider),
+            Kind::Smpp | Kind::Sandbox => Carries::NOTHING,
+        }
+    }
+
+    /// What files go with a message as they are.
+    pub fn carries(&self) -> Carries {
+        if self.mms { self.can_carry() } else { Carries::NOTHING }
     }
 
     /// The most submits of all sessions that may be unanswered, or answered and not yet durable: the setting, or four windows of each.

@@ -72,7 +72,7 @@ sections! {
     /// Accounts named by `client_id`, without authentication.
     OpenMode { enabled: bool, starting_balance_cents: u32, lenient: bool, }
     /// Prices where no list says otherwise.
-    Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, }
+    Prices { currency: String, per_part_cents: u32, express_surcharge_cents: u32, per_mms_cents: u32, own_carrier_fee_micros: u32, }
     /// How accounts begin.
     Accounts { first_balance_cents: u32, registration_balance_cents: u32, registration: bool, private_carriers: bool, }
     /// One-time codes.
@@ -80,7 +80,12 @@ sections! {
     /// How long what is done with is kept.
     Retention { verification_days: u16, }
     /// Files that messages carry.
-    Media { file_max: usize, account_max: u64, retention_days: u16, }
+    Media {
+        file_max: usize, account_max: u64, retention_days: u16, store: MediaPlace, s3_endpoint: String, s3_bucket: String, s3_prefix: String,
+        s3_region: String, s3_access_key_id: String,
+        #[serde(deserialize_with = "super::connection::secret")]
+        s3_secret_access_key: SecretString,
+    }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -111,6 +116,16 @@ sections! {
     Log { level: String, format: LogFormat, }
 }
 
+/// Where the octets of media lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaPlace {
+    /// In the data folder.
+    Disk,
+    /// In a bucket.
+    S3,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,9 +142,38 @@ impl Prices {
         Money::from_cents(self.per_part_cents.into())
     }
 
+    /// Of a whole MMS.
+    pub fn per_mms(&self) -> Money {
+        Money::from_cents(self.per_mms_cents.into())
+    }
+
+    /// The platform's fee for a part by a carrier of the account's own.
+    pub fn own_carrier_fee(&self) -> Money {
+        Money(self.own_carrier_fee_micros.into())
+    }
+
     /// Added to each express part.
     pub fn express_surcharge(&self) -> Money {
         Money::from_cents(self.express_surcharge_cents.into())
+    }
+}
+
+impl Media {
+    /// Whether all is there that a bucket needs, if one is wanted.
+    fn bucket_is_named(&self) -> bool {
+        use secrecy::ExposeSecret;
+        // What needs no escapes in an address: signatures cover it as it stands.
+        let plain = |text: &str, more: &str| {
+            text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c) || more.contains(c))
+        };
+        let keys = [&self.s3_bucket, &self.s3_region, &self.s3_access_key_id].iter().all(|text| !text.is_empty());
+        self.store == MediaPlace::Disk
+            || (keys
+                && !self.s3_secret_access_key.expose_secret().is_empty()
+                && !self.s3_endpoint.is_empty()
+                && is_address(self.s3_endpoint.trim_end_matches('/'))
+                && plain(&self.s3_bucket, "")
+                && plain(&self.s3_prefix, "/"))
     }
 }
 
@@ -177,6 +221,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
         (
             c.retention.verification_days > c.pipeline.idempotency_days,
             "`retention.verification_days` is more than `pipeline.idempotency_days`",
+        ),
+        (
+            c.media.bucket_is_named(),
+            "`media.store = \"s3\"` needs `media.s3_endpoint` (https:// or http:// and a host), `s3_bucket`, `s3_region`, `s3_access_key_id` and `s3_secret_access_key`; bucket and prefix are of a-z, 0-9, - . and _, the prefix of / too",
         ),
         ((4..=12).contains(&c.otp.length), "`otp.length` is 4 to 12"),
         (

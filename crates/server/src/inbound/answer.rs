@@ -220,8 +220,8 @@ pub(crate) async fn reply(
     draft: Draft<'_>,
     key: Option<IdempotencyKey>,
 ) -> Result<Verdict, Refused> {
-    let prices = app.pipeline.prices();
-    let rules = prepare::Rules { countries: None, ..app.rules(caller, &prices, app.clock.now_ms()) };
+    let terms = app.pipeline.terms();
+    let rules = prepare::Rules { countries: None, ..app.rules(caller, &terms, app.clock.now_ms()) };
     let from = peer::as_sender(number);
     let draft = Draft { from: Some(&from), ..draft };
     let wrong = |mistake| Refused::Wrong(vec![mistake]);

@@ -9,7 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use carillon_domain::encoding::Encoding;
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
-use carillon_domain::message::{Category, Flags, Lane};
+use carillon_domain::media::{Carries, MessageFile};
+use carillon_domain::message::Flags;
 use carillon_domain::phone::Phone;
 use carillon_providers::{self as providers, Accepted, Content, Credentials, Method, Outbound, Provider};
 use carillon_store::hot::QueuedMessage;
@@ -29,6 +30,8 @@ pub(super) struct Carrier {
     pub(super) provider: Provider,
     pub(super) credentials: Credentials,
     pub(super) client: Client,
+    /// What files go with a message.
+    pub(super) carries: Carries,
     /// Where its receipts come in, if this server knows its own address.
     pub(super) callback_url: Option<String>,
 }
@@ -272,22 +275,32 @@ fn request(job: &Job, carrier: &Carrier, now_ms: i64) -> Result<providers::Reque
     let to = Phone::from_digits(m.phone).ok_or_else(|| invalid("its number is none"))?;
     let encoding = Encoding::from_number(m.encoding).ok_or_else(|| invalid("its encoding is none"))?;
     let octets = octets(m).map_err(|_| invalid("its body is no base64"))?;
+    let (text, media) = wording(m, carrier.carries)?;
     let id = m.id.to_string();
     let outbound = Outbound {
         id: &id,
         to,
         from: m.sender.as_deref(),
-        content: octets.as_deref().map_or(Content::Text(&m.body), Content::Binary),
+        content: octets.as_deref().map_or(Content::Text(text), Content::Binary),
         encoding,
         parts: parts as u8,
         flash: m.flags.has(Flags::FLASH),
         validity_s: u32::try_from((m.expires_at - now_ms) / 1000).unwrap_or(1).max(1),
-        media: &[],
-        category: if m.lane == Lane::Otp { Category::Otp } else { Category::Transactional },
+        media,
+        category: m.flags.category(),
         callback_url: carrier.callback_url.as_deref(),
         now_ms,
     };
     carrier.provider.request(&outbound, &carrier.credentials)
+}
+
+/// What it says here: its text beside its files where the connection takes them, else its text, which ends with links to them.
+fn wording(message: &QueuedMessage, carries: Carries) -> Result<(&str, &[MessageFile]), SendError> {
+    match message.mms.as_deref() {
+        Some(mms) if carries.all(mms) => Ok((mms.caption(&message.body), &mms.files)),
+        Some(mms) if !mms.links => Err(super::takes_no_files()),
+        _ => Ok((&message.body, &[])),
+    }
 }
 
 /// The octets of a binary message; of a text none.

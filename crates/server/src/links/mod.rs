@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
 use carillon_domain::id::ConnectionId;
 use carillon_domain::phone::Phone;
 use carillon_domain::rate::Rate;
@@ -298,7 +299,8 @@ impl Links {
             }
         };
         let callback_url = self.callbacks.url(id);
-        Ok(Carrier { provider, credentials: settings.provider.clone(), client, callback_url })
+        let (credentials, carries) = (settings.provider.clone(), settings.carries());
+        Ok(Carrier { provider, credentials, client, carries, callback_url })
     }
 
     /// Stops all: no more is pulled, answers that are owed are waited for, at most `patience`.
@@ -321,8 +323,15 @@ fn info(no: ConnectionNo, settings: &Connection) -> ConnectionInfo {
         unknown_wait_ms: i64::from(settings.unknown_wait_s) * 1_000,
         attempts_max: settings.attempts_max,
         claims: settings.unknown == UnknownPolicy::GiveUp,
+        carries: settings.carries(),
     };
     ConnectionInfo { name: settings.name.clone(), tried, sessions: settings.binds as usize }
+}
+
+/// Of a message whose account wants no links instead of its files.
+fn takes_no_files() -> SendError {
+    let carrier = "this connection takes no such files".to_owned();
+    SendError { kind: SendErrorKind::FailOver, code: ErrorCode::Unsupported, carrier }
 }
 
 fn sandbox_config(sandbox: &Sandbox) -> SimulatorConfig {

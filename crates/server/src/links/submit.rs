@@ -187,6 +187,9 @@ fn with_own_header(octets: &[u8], encoding: Encoding, gsm: Alphabet) -> Result<V
 
 /// The message cut into its parts, as it was at acceptance.
 fn texts(message: &QueuedMessage, encoding: Encoding) -> Result<Vec<PartText<'_>>, NotSent> {
+    if message.mms.as_ref().is_some_and(|mms| !mms.links) {
+        return Err(NotSent::Unfit(super::takes_no_files()));
+    }
     let parts = message.parts.as_slice().len() as u8;
     if message.flags.has(Flags::BINARY) {
         let octets = base64::engine::general_purpose::STANDARD

@@ -97,6 +97,8 @@ impl Pipeline {
             at: self.0.clock.now_ms(),
             // Its claim ended when it was given up as unknown.
             claimed: false,
+            // Only sessions of SMPP answer so late.
+            mms: false,
             result: PartResult::Accepted { carrier_id, receipts: tried.receipts },
         };
         self.settle([SettleEntry { item: SettleItem::Outcome(outcome), then: Then::Nothing }]);
@@ -277,9 +279,10 @@ impl Pipeline {
         let now = self.0.clock.now_ms();
         let mut entries = Vec::new();
         for job in jobs {
+            let mms = line.info.tried.takes_as_mms(&job.message);
             for attempt in attempts(&line.info.tried, &job) {
                 let decide_at = now + line.info.tried.unknown_wait_ms;
-                let claim = Claim { attempt, sender: job.message.sender.clone(), submitted_at: now, decide_at };
+                let claim = Claim { attempt, sender: job.message.sender.clone(), mms, submitted_at: now, decide_at };
                 entries.push(SettleEntry { item: SettleItem::Claim(claim), then: Then::Nothing });
             }
             if let Some(last) = entries.last_mut() {

@@ -4,9 +4,10 @@
 //! is pure; `Pipeline` carries out what it says.
 
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
+use carillon_domain::media::Carries;
 use carillon_domain::message::{Lane, PartState, Parts};
 use carillon_domain::retry::{Next, RetryPolicy};
-use carillon_store::hot::{Outcome, PartResult, SettleItem};
+use carillon_store::hot::{Outcome, PartResult, QueuedMessage, SettleItem};
 
 use super::queue::Job;
 
@@ -32,6 +33,15 @@ pub struct Tried {
     pub attempts_max: u16,
     /// Whether it is to get nothing twice: each part is claimed, durably, before it is handed over.
     pub claims: bool,
+    /// What files it takes with a message.
+    pub carries: Carries,
+}
+
+impl Tried {
+    /// Whether a message goes by it as an MMS.
+    pub fn takes_as_mms(&self, message: &QueuedMessage) -> bool {
+        message.mms.as_ref().is_some_and(|mms| self.carries.all(mms))
+    }
 }
 
 /// What becomes of a job once all parts that were submitted are answered.
@@ -73,6 +83,7 @@ fn item(job: &Job, part: u8, tried: &Tried, at: i64, result: PartResult) -> Sett
         sender: job.message.sender.clone(),
         at,
         claimed: tried.claims,
+        mms: tried.takes_as_mms(&job.message),
         result,
     })
 }
@@ -242,7 +253,8 @@ mod tests {
             (Lane::Normal, 1, vec![refused(FailOver), refused(FailOver)], true, None, Fate::FailOver, "failover"),
             (Lane::Normal, 1, vec![ok(), refused(Throttled)], true, None, Fate::Again { after_ms: 100 }, "accepted"),
         ];
-        let tried = Tried { no: 1, receipts: true, unknown_wait_ms: 60_000, attempts_max: 7, claims: false };
+        let carries = Carries::NOTHING;
+        let tried = Tried { no: 1, receipts: true, unknown_wait_ms: 60_000, attempts_max: 7, claims: false, carries };
         let policy = RetryPolicy { first_ms: 1_000, factor: 3, max_ms: 9_000, retries_max: 6 };
         for (i, (lane, attempts, answers, another, deadline, fate, settled)) in rows.into_iter().enumerate() {
             let mut job = job(1, lane, 1, answers.len() as u8, 1);

@@ -7,6 +7,7 @@ mod replacing;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, BatchId, MessageId};
@@ -149,7 +150,7 @@ impl Memory {
     }
 
     /// Other routes. What waits is routed anew, in the order it stood in each queue.
-    pub(super) fn set_routing(&mut self, book: Book, costs: Costs, newest: FxHashMap<ConnectionNo, usize>) {
+    pub(super) fn set_routing(&mut self, book: Arc<Book>, costs: Costs, newest: FxHashMap<ConnectionNo, usize>) {
         self.routing.set(book, costs, newest);
         let waiting: Vec<Box<Job>> = self.lines.iter_mut().flat_map(|l| l.queue.drain(|_| true)).collect();
         for job in waiting.into_iter().chain(std::mem::take(&mut self.unroutable)) {

@@ -128,6 +128,15 @@ pub struct ConnectionInfo {
     pub sessions: usize,
 }
 
+/// What messages are accepted by.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What they cost.
+    pub prices: PriceBook,
+    /// Whose connections they can take, and what those carry.
+    pub book: Arc<Book>,
+}
+
 struct Line {
     info: ConnectionInfo,
     /// Something to pull, or room in doubt again: one for each session.
@@ -181,7 +190,7 @@ struct Shared {
     watched: Watched,
     due: Mutex<feed::DueCursor>,
     weights: RwLock<FxHashMap<AccountNo, u32>>,
-    prices: RwLock<Arc<PriceBook>>,
+    terms: RwLock<Arc<Terms>>,
     /// SMPP credentials for which receipts were written since somebody asked.
     owed: Mutex<FxHashSet<(AccountNo, u16)>>,
     owed_more: Notify,
@@ -257,7 +266,7 @@ impl Pipeline {
             watched: hot.watched(),
             due: Mutex::default(),
             weights: RwLock::new(tiers.into_iter().map(|(no, tier)| (no, tier.weight())).collect()),
-            prices: RwLock::new(Arc::new(prices)),
+            terms: RwLock::new(Arc::new(Terms { prices, book: Arc::default() })),
             owed: Mutex::default(),
             owed_more: Notify::new(),
             suppressed: Suppressed::default(),
@@ -349,14 +358,15 @@ impl Pipeline {
         &self.0.suppressed
     }
 
-    /// Prices in force.
-    pub fn prices(&self) -> Arc<PriceBook> {
-        self.0.prices.read().clone()
+    /// Prices and routes in force.
+    pub fn terms(&self) -> Arc<Terms> {
+        self.0.terms.read().clone()
     }
 
     /// Replaces the prices; what is accepted keeps its own.
     pub fn set_prices(&self, prices: PriceBook) {
-        *self.0.prices.write() = Arc::new(prices);
+        let mut terms = self.0.terms.write();
+        *terms = Arc::new(Terms { prices, book: terms.book.clone() });
     }
 
     /// A line for a connection, down until its link says otherwise. Nothing is routed to it before `set_routing`.
@@ -373,6 +383,11 @@ impl Pipeline {
         let lines = self.0.lines.read();
         let newest = lines.iter().enumerate().map(|(i, line)| (line.info.tried.no, i)).collect();
         drop(lines);
+        let book = Arc::new(book);
+        {
+            let mut terms = self.0.terms.write();
+            *terms = Arc::new(Terms { prices: terms.prices.clone(), book: book.clone() });
+        }
         self.0.memory.lock().set_routing(book, costs, newest);
         self.wake_links();
     }

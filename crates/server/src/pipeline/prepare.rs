@@ -7,6 +7,7 @@ mod attached;
 mod origin;
 mod personal;
 mod references;
+mod way;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use base64::engine::general_purpose::STANDARD;
 use carillon_domain::account::{OtpSuccess, Settings};
 use carillon_domain::encoding::{self, Encoding, EncodingError, Language, Options, Plan};
 use carillon_domain::id::AccountNo;
+use carillon_domain::media::Mms;
 use carillon_domain::message::{Category, Flags, Lane};
 use carillon_domain::phone::{Country, Parsed, Phone, PhoneError, Strictness};
-use carillon_domain::price::PriceBook;
 use carillon_domain::sender::policy::{CountryRules, SenderSet};
 use carillon_domain::template::Template;
 use carillon_store::hot::{Extra, NewMessage};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
-use super::Suppressed;
+use super::{Suppressed, Terms};
 use crate::config;
 use crate::notify::guard::Guard;
 
@@ -33,6 +34,7 @@ pub use attached::Attached;
 pub use origin::Origin;
 pub use personal::Own;
 pub use references::References;
+use way::Way;
 
 /// Shortest and longest validity, seconds.
 const VALIDITY_S: std::ops::RangeInclusive<i64> = 60..=7 * 86_400;
@@ -105,8 +107,8 @@ pub struct Rules<'a> {
     pub senders: &'a SenderSet,
     /// What countries demand of senders; `None` leaves `from` free.
     pub countries: Option<&'a CountryRules>,
-    /// What parts cost.
-    pub prices: &'a PriceBook,
+    /// What messages cost, and whose connections they can take.
+    pub terms: &'a Terms,
     /// How one-time codes are made, and their deadline.
     pub otp: &'a config::Otp,
     /// Keys `phone_tag`.
@@ -188,6 +190,8 @@ pub struct Content {
     pub expires_at: i64,
     /// The rare members.
     pub extra: Option<Box<Extra>>,
+    /// Its files.
+    pub mms: Option<Arc<Mms>>,
 }
 
 impl Content {
@@ -195,24 +199,27 @@ impl Content {
     pub fn message(&self, rules: &Rules<'_>, to: Parsed, index: u32, own_body: bool) -> Result<NewMessage, Mistake> {
         let phone = to.phone;
         let phone_tag = phone.tag(rules.phone_key);
+        let sender = self.origin.in_country(rules, to.country)?;
+        let way = Way::of(self, rules, &to, sender.as_deref())?;
+        let parts = way.parts(self.plan.parts);
         Ok(NewMessage {
             index,
             lane: self.lane,
             category: self.category,
-            flags: self.flags,
+            flags: self.flags.with(Flags::OWN_CARRIER, way.own),
             encoding: self.plan.encoding.number(),
-            parts: self.plan.parts,
+            parts,
             phone: phone.digits(),
             phone_tag,
-            sender: self.origin.in_country(rules, to.country)?,
+            sender,
             body: self.body.clone(),
             own_body,
             otp_code: self.otp_code.clone(),
-            unit_price: rules.prices.part(rules.account, self.lane, phone.digits()),
-            reference: (self.plan.parts > 1).then(|| rules.references.next(phone_tag)),
+            unit_price: way.unit_price,
+            reference: (parts > 1).then(|| rules.references.next(phone_tag)),
             due_at: self.due_at,
             expires_at: self.expires_at,
-            extra: self.extra.clone(),
+            extra: way.extra(self),
         })
     }
 }
@@ -249,7 +256,7 @@ pub fn content(
     let origin = judge.take(Origin::of(draft.from, rules));
     let category = judge.take(category(draft)).unwrap_or(Category::Transactional);
     let otp_code = if draft.otp { judge.take(otp_code(draft.otp_code, rules.otp, below)) } else { None };
-    let body = judge.take(body(draft, otp_code.as_deref()));
+    let body = judge.take(body(draft, rules, otp_code.as_deref()));
     let options = judge.take(options(draft, rules.settings));
     let template = body.as_deref().and_then(|body| judge.take(personal::template(draft, body))).flatten();
     let plan = match (&body, &options) {
@@ -263,7 +270,7 @@ pub fn content(
     let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
     let validity_ms = judge.take(validity(draft, rules));
     let expires_at = validity_ms.map(|ms| due_at.unwrap_or(rules.now).saturating_add(ms));
-    judge.take(attached::check(draft, rules, expires_at));
+    judge.take(attached::check(draft, expires_at));
     let extra = extra(draft, rules.callbacks, &mut judge);
     let (Some(origin), Some(body), Some(plan), Some(options), Some(expires_at), true) =
         (origin, body, plan, options, expires_at, judge.0.is_empty())
@@ -300,6 +307,7 @@ pub fn content(
         due_at,
         expires_at,
         extra,
+        mms: attached::mms(draft, rules),
     })
 }
 
@@ -355,9 +363,9 @@ fn otp_code(given: Option<&str>, otp: &config::Otp, below: &mut dyn FnMut(u32) -
 }
 
 /// The text with the code in it; or the octets as base64.
-fn body<'a>(draft: &Draft<'a>, code: Option<&str>) -> Result<Cow<'a, str>, Mistake> {
+fn body<'a>(draft: &Draft<'a>, rules: &Rules<'_>, code: Option<&str>) -> Result<Cow<'a, str>, Mistake> {
     if let (Some(files), None, false) = (draft.media, draft.data, draft.text == Some("")) {
-        return Ok(attached::with_links(draft.text, files));
+        return Ok(attached::text(draft.text, files, rules).into());
     }
     let text = match (draft.text, draft.data, draft.otp) {
         (None, Some(data), _) => return Ok(Cow::Borrowed(data)),
@@ -483,6 +491,7 @@ fn extra(draft: &Draft<'_>, callbacks: Guard, judge: &mut Judge) -> Option<Box<E
         client_ref: draft.client_ref.map(str::to_owned),
         tags: (!draft.tags.is_empty()).then(|| serde_json::to_string(&draft.tags).expect("texts are JSON")),
         callback_url: draft.callback_url.map(str::to_owned),
+        ..Extra::default()
     }))
 }
 

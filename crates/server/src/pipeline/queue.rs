@@ -267,6 +267,7 @@ pub(crate) mod tests {
             tags: None,
             refused_by: Vec::new(),
             error: None,
+            mms: None,
         };
         Box::new(Job {
             message,

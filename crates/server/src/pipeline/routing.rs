@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use carillon_domain::error_code::ErrorCode;
+use carillon_domain::message::Flags;
 use carillon_domain::money::Money;
 use carillon_domain::phone::Phone;
 use carillon_domain::route::{Book, ConnectionNo, Facts, Measured, PrefixMap};
@@ -47,7 +49,7 @@ impl Window {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
-    book: Book,
+    book: Arc<Book>,
     costs: Costs,
     delivery: FxHashMap<ConnectionNo, Window>,
     /// The line each connection has now.
@@ -70,7 +72,7 @@ impl Measured for Routing {
 
 impl Routing {
     /// Other routes, or other lines for their connections.
-    pub(super) fn set(&mut self, book: Book, costs: Costs, lines: FxHashMap<ConnectionNo, usize>) {
+    pub(super) fn set(&mut self, book: Arc<Book>, costs: Costs, lines: FxHashMap<ConnectionNo, usize>) {
         self.plain = book.platform().iter().filter_map(|no| lines.get(no).copied()).collect();
         (self.book, self.costs, self.lines) = (book, costs, lines);
     }
@@ -86,7 +88,7 @@ impl Routing {
 
     /// The lines a message may take, in order.
     pub(super) fn order(&self, job: &Job) -> Cow<'_, [usize]> {
-        if self.book.is_plain() {
+        if self.book.is_plain() && !job.message.flags.has(Flags::OWN_CARRIER) {
             return Cow::Borrowed(&self.plain);
         }
         let order = self.with_facts(job, |facts| self.book.order(facts, self));
@@ -123,6 +125,7 @@ impl Routing {
             country: if self.book.asks_country() { country() } else { None },
             sender: m.sender.as_deref(),
             lane: m.lane,
+            own: m.flags.has(Flags::OWN_CARRIER),
             tags: &tags,
             now_ms: self.now_ms,
             random: job.jitter(),

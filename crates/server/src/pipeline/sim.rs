@@ -247,6 +247,7 @@ impl World {
                 unknown_wait_ms: c.unknown_wait_ms,
                 attempts_max: 5,
                 claims: !c.resend,
+                carries: carillon_domain::media::Carries::NOTHING,
             },
             sessions: 1,
         };

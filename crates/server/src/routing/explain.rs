@@ -13,6 +13,8 @@ pub struct Explained {
     pub passed_over: Vec<(Named, Mismatch)>,
     /// The route that decides; without one, connections are tried in the order they were made.
     pub route: Option<Named>,
+    /// Whether it goes by connections of the account's own, at the platform's fee.
+    pub own: bool,
     /// Whether a message reported as failed goes on to the next connection.
     pub reroute: bool,
     /// In the order they would be tried.
@@ -41,21 +43,30 @@ pub struct Candidate {
     pub cost: Option<Money>,
     /// Delivered of a thousand, of late.
     pub delivery: Option<u16>,
+    /// How many files it takes with a message, as an MMS.
+    pub files: u8,
 }
 
 fn named(route: &Route) -> Named {
     Named { id: route.id, account: route.account, name: route.name.clone(), rank: route.rank }
 }
 
-/// Asks the book.
+/// Asks the book of a message as if it were accepted now: whose connections it takes is told by the book, too.
 pub fn explain(book: &Book, measured: &(impl Measured + ?Sized), facts: &Facts<'_>) -> Explained {
+    let facts = &Facts { own: book.brings_own(facts), ..*facts };
     // Without a route that decides all of them were passed over.
     let passed_over = book.passed_over(facts).into_iter().map(|(route, why)| (named(route), why)).collect();
-    let candidate = |no| Candidate { no, cost: measured.cost(no, facts.digits), delivery: measured.delivery(no) };
+    let candidate = |no| Candidate {
+        no,
+        cost: measured.cost(no, facts.digits),
+        delivery: measured.delivery(no),
+        files: book.carries(no).files,
+    };
     Explained {
         operator: book.operator(facts.digits),
         passed_over,
         route: book.route(facts).map(named),
+        own: facts.own,
         reroute: book.reroutes(facts),
         candidates: book.order(facts, measured).into_iter().map(candidate).collect(),
     }

@@ -35,8 +35,8 @@ pub(super) async fn replace(app: &App, line: &Line, sm: &ReplaceSm) -> Result<()
         Status::Suspended => return Err(SUSPENDED),
         Status::Closed => return Err(failed),
     }
-    let prices = app.pipeline.prices();
-    let rules = app.rules_of(line.account, &account, &prices, app.clock.now_ms());
+    let terms = app.pipeline.terms();
+    let rules = app.rules_of(line.account, &account, &terms, app.clock.now_ms());
     let new = prepared(sm, &m, origin, &line.settings(), &rules)?;
     match app.pipeline.replace(&app.db, &m, &new).await {
         Ok(ReplaceOutcome::Replaced) => Ok(()),

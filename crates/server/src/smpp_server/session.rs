@@ -8,7 +8,6 @@ use std::time::Duration;
 use carillon_domain::account::Status;
 use carillon_domain::id::{BatchId, MessageId};
 use carillon_domain::message::Lane;
-use carillon_domain::price::PriceBook;
 use carillon_domain::smpp::{CredentialSettings, ReceiptsWanted, SmppOrigin};
 use carillon_smpp::decode::check_submit;
 use carillon_smpp::pdu::{Address, Destination, MessageResp, SubmitMulti, SubmitMultiResp};
@@ -24,6 +23,7 @@ use super::status::{self, INSUFFICIENT_CREDIT, SUSPENDED};
 use super::{read, requests};
 use crate::access::Known;
 use crate::app::App;
+use crate::pipeline::Terms;
 use crate::pipeline::prepare::{self, Content, Rules};
 use crate::pipeline::{Offered, SubmitError};
 
@@ -140,7 +140,7 @@ struct Work<'a> {
 /// What a batch of submits is judged by.
 struct Judge<'a> {
     account: &'a Known,
-    prices: &'a PriceBook,
+    terms: &'a Terms,
     now: i64,
 }
 
@@ -149,10 +149,10 @@ impl Work<'_> {
     async fn take(&mut self, inbox: &mut Vec<Event>, ending: bool) -> bool {
         let line = &self.seat.line;
         let account = self.app.account(line.account).await;
-        let prices = self.app.pipeline.prices();
+        let terms = self.app.pipeline.terms();
         let now = self.app.clock.now_ms();
         let judge = match &account {
-            Ok(account) if !ending => Ok(Judge { account, prices: &prices, now }),
+            Ok(account) if !ending => Ok(Judge { account, terms: &terms, now }),
             _ => Err(CommandStatus::RSYSERR),
         };
         let mut over = false;
@@ -260,7 +260,7 @@ impl Work<'_> {
     }
 
     fn rules<'r>(&'r self, judge: &'r Judge<'_>) -> Rules<'r> {
-        self.app.rules_of(self.seat.line.account, judge.account, judge.prices, judge.now)
+        self.app.rules_of(self.seat.line.account, judge.account, judge.terms, judge.now)
     }
 
     fn content<B: AsRef<[u8]>>(&self, sm: &SubmitSm<B>, rules: &Rules<'_>) -> Result<Content, CommandStatus> {

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub at: i64,
     /// Whether the part was claimed before it was handed over; the claim ends with this.
     pub claimed: bool,
+    /// Whether it was handed over as an MMS.
+    pub mms: bool,
     /// What it was.
     pub result: PartResult,
 }
@@ -209,6 +211,8 @@ pub struct Claim {
     pub attempt: Attempted,
     /// What it is sent as.
     pub sender: Option<Arc<str>>,
+    /// Whether as an MMS.
+    pub mms: bool,
     /// When, Unix milliseconds.
     pub submitted_at: i64,
     /// When the policy decides if no outcome is known, Unix milliseconds.
@@ -229,6 +233,7 @@ impl Claim {
             sender: self.sender,
             at,
             claimed: true,
+            mms: self.mms,
             result,
         })
     }

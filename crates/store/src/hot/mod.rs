@@ -8,7 +8,7 @@
 macro_rules! queued_columns {
     () => {
         "m.id, m.lane, m.flags, m.encoding, m.parts, m.part_states, m.phone, m.phone_tag, m.sender, m.body, m.reference, m.attempts, \
-         m.expires_at, m.batch_id, m.state, m.error_code, m.account_no, m.tags"
+         m.expires_at, m.batch_id, m.state, m.error_code, m.account_no, m.tags, m.media"
     };
 }
 
@@ -24,6 +24,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use carillon_domain::id::{AccountNo, BatchId, EventId, MessageId};
+use carillon_domain::media::Mms;
 use carillon_domain::message::{Category, Flags, Lane, Parts, State};
 use carillon_domain::money::Money;
 
@@ -80,6 +81,10 @@ pub struct Extra {
     pub tags: Option<String>,
     /// Where its events go.
     pub callback_url: Option<String>,
+    /// Files that may go with it as an MMS.
+    pub mms: Option<Arc<Mms>>,
+    /// Price of the whole if it goes so and might go otherwise.
+    pub mms_price: Option<Money>,
 }
 
 /// The row of a batch.
@@ -225,6 +230,8 @@ pub struct QueuedMessage {
     pub refused_by: Vec<i32>,
     /// Why it was not delivered when it was last tried: the number of an `ErrorCode`.
     pub error: Option<i16>,
+    /// Files that may go with it as an MMS.
+    pub mms: Option<Arc<Mms>>,
 }
 
 impl NewMessage {
@@ -246,11 +253,25 @@ impl NewMessage {
             tags: self.extra.as_ref().and_then(|e| e.tags.as_deref()).map(Arc::from),
             refused_by: Vec::new(),
             error: None,
+            mms: self.extra.as_ref().and_then(|e| e.mms.clone()),
         }
     }
 
-    pub(crate) fn held(&self) -> Money {
-        self.unit_price * i64::from(self.parts.max(1))
+    /// The most it can cost: what is held for it.
+    pub fn held(&self) -> Money {
+        let text = self.unit_price * i64::from(self.parts.max(1));
+        self.mms_price().map_or(text, |mms| text.max(mms))
+    }
+
+    /// What the whole costs if it goes as an MMS and might go otherwise.
+    pub fn mms_price(&self) -> Option<Money> {
+        self.extra.as_ref().and_then(|e| e.mms_price)
+    }
+
+    /// Its files as the row has them.
+    pub(crate) fn media_json(&self) -> Option<String> {
+        let mms = self.extra.as_ref()?.mms.as_deref()?;
+        Some(serde_json::to_string(mms).expect("texts and names are JSON"))
     }
 
     pub(crate) fn state(&self) -> State {
@@ -468,6 +489,11 @@ impl SharedByBatch {
     pub(crate) fn new(sealed: Option<&[u8]>, tags: Option<String>) -> Result<SharedByBatch, StoreError> {
         Ok(SharedByBatch { body: sealed.map(open_text).transpose()?, tags: tags.map(Arc::from) })
     }
+}
+
+/// Reads the files of a message.
+pub(crate) fn open_media(json: &str) -> Result<Arc<Mms>, StoreError> {
+    serde_json::from_str(json).map(Arc::new).map_err(|e| StoreError::Broken(format!("files of a message: {e}")))
 }
 
 /// A number under seal: scheme 0 and eight octets, big-endian.

@@ -159,6 +159,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) unknown_gone: Vec<Attempted>,
     pub(crate) parked_new: Vec<&'a Receipt>,
     pub(crate) parked_gone: Vec<(i32, String, Uuid)>,
+    /// Messages that went otherwise than their flags said, as an MMS or as text.
+    pub(crate) flags_new: Vec<(MessageId, Flags)>,
     pub(crate) attempts: Vec<AttemptRow>,
     /// Taken away before `due_new` is put.
     pub(crate) due_gone: Vec<(i64, MessageId)>,
@@ -335,6 +337,14 @@ impl<'a> Plan<'a> {
             row.connection = Some(o.connection);
         }
         row.dirty = true;
+        let handed = match o.result {
+            PartResult::Accepted { .. } => true,
+            PartResult::Unknown { .. } => !tried_again,
+            _ => false,
+        };
+        if handed && !row.progress.closed && row.progress.goes_as(o.part, o.mms) {
+            self.flags_new.push((o.id, row.progress.flags));
+        }
         // An answer at last, where there may have been none.
         let late = was_in_doubt || tried_again || row.progress.closed;
         if late && !matches!(o.result, PartResult::Unknown { .. }) {

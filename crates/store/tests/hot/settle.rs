@@ -66,6 +66,7 @@ pub(crate) fn outcome(id: MessageId, tag: i64, attempt: u8, part: u8, at: i64, r
         sender,
         at,
         claimed: false,
+        mms: false,
         result,
     })
 }

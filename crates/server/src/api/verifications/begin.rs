@@ -187,8 +187,8 @@ fn message(
     now: i64,
 ) -> Result<NewMessage, Vec<Mistake>> {
     let draft = Draft { from, text: Some(template), otp: true, otp_code: Some(code), client_ref, ..Draft::default() };
-    let prices = app.pipeline.prices();
-    let rules = app.rules(caller, &prices, now);
+    let terms = app.pipeline.terms();
+    let rules = app.rules(caller, &terms, now);
     let content = prepare::content(&draft, &rules, &mut |_| 0)?;
     let to = to.ok_or_else(Vec::new)?;
     let mut message = content.message(&rules, to, 0, true).map_err(|mistake| vec![mistake])?;

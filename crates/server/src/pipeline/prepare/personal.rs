@@ -73,8 +73,9 @@ impl Content {
         message.body = text.into();
         message.own_body = true;
         message.encoding = plan.encoding.number();
-        message.parts = plan.parts;
-        message.flags = self.flags.with(Flags::TRANSLITERATE, plan.replaced > 0);
+        let whole = message.extra.as_deref().and_then(|e| e.mms.as_deref()).is_some_and(|mms| !mms.links);
+        message.parts = if whole { 1 } else { plan.parts };
+        message.flags = message.flags.with(Flags::TRANSLITERATE, plan.replaced > 0);
         Ok(())
     }
 }

@@ -2,12 +2,14 @@
 
 use super::*;
 use carillon_domain::money::Money;
+use carillon_domain::price::PriceBook;
 
 const NOW: i64 = 1_795_250_000_000; // 2026-11-21T08:33:20Z
 
 /// Judges a draft by the defaults; random numbers are 7, 8, 9, 0, …
 fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mistake>> {
     let prices = PriceBook::new(Money::from_cents(5), Money::from_cents(2), []);
+    let terms = Terms { prices, book: Arc::default() };
     let (references, suppressed) = (References::new(|| 0), Suppressed::default());
     let config = crate::config::defaults();
     let rules = Rules {
@@ -15,7 +17,7 @@ fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mista
         settings,
         senders: &SenderSet::default(),
         countries: None,
-        prices: &prices,
+        terms: &terms,
         otp: &config.otp,
         phone_key: &[0; 16],
         suppressed: &suppressed,

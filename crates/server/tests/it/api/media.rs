@@ -73,6 +73,59 @@ async fn from_the_upload_to_the_open_link() {
     assert_eq!(alone.status, 202, "{}", alone.text);
 }
 
+/// What each `Range` gets: status, the octets from and to, `Content-Range`.
+pub const RANGES: &[(&str, u16, Option<(usize, usize)>, &str)] = &[
+    ("bytes=0-3", 206, Some((0, 4)), "bytes 0-3/1000"),
+    ("bytes=990-", 206, Some((990, 1000)), "bytes 990-999/1000"),
+    ("bytes=-10", 206, Some((990, 1000)), "bytes 990-999/1000"),
+    ("bytes=-5000", 206, Some((0, 1000)), "bytes 0-999/1000"),
+    ("bytes=500-5000", 206, Some((500, 1000)), "bytes 500-999/1000"),
+    ("bytes=999-999", 206, Some((999, 1000)), "bytes 999-999/1000"),
+    ("bytes=1000-", 416, None, "bytes */1000"),
+    ("bytes=-0", 416, None, "bytes */1000"),
+    ("bytes=5-4", 200, Some((0, 1000)), ""),
+    ("bytes=0-1,5-6", 200, Some((0, 1000)), ""),
+    ("bytes=x-1", 200, Some((0, 1000)), ""),
+    ("bytes=+1-2", 200, Some((0, 1000)), ""),
+    ("lines=0-1", 200, Some((0, 1000)), ""),
+];
+
+/// A PNG of a thousand octets that differ.
+pub fn thousand() -> Vec<u8> {
+    (0..1_000u32).map(|i| PNG.get(i as usize).copied().unwrap_or((i % 95 + 32) as u8)).collect()
+}
+
+/// Every range of a file at that path.
+pub async fn check_ranges(t: &TestApp, path: &str) {
+    let octets = thousand();
+    for (range, status, part, content_range) in RANGES {
+        let request = t.request("GET", path).header("range", *range);
+        let answer = request.send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map_or("", |v| v.to_str().unwrap()).to_owned();
+        let (got, length) = ((answer.status().as_u16(), header("content-range")), header("content-length"));
+        assert_eq!(got, (*status, (*content_range).to_owned()), "{range}");
+        let body = answer.bytes().await.unwrap();
+        if let Some((from, to)) = part {
+            assert_eq!((&body[..], length), (&octets[*from..*to], (to - from).to_string()), "{range}");
+        }
+    }
+    let conditional = t.request("GET", path).header("range", "bytes=0-3").header("if-range", "\"x\"");
+    assert_eq!(conditional.send().await.unwrap().status(), 200, "nothing tells that the condition holds");
+    let head = t.request("HEAD", path).send().await.unwrap();
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"], &head.headers()["accept-ranges"]),
+        (200, &"1000".parse().unwrap(), &"bytes".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn ranges_of_a_file() {
+    let t = public().await;
+    let (_, key) = t.account("a").await;
+    let media = upload(&t, &key, thousand()).await.json();
+    check_ranges(&t, &path_of(&media)).await;
+}
+
 #[tokio::test]
 async fn files_end_and_say_so() {
     let t = public().await;

@@ -54,9 +54,10 @@ pub(super) async fn take_keys(
 /// Binary, because a row is a third of the work for the server that it is in arrays (measured).
 pub(super) const COPY: &str =
     "COPY message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body, otp_code,
-                   unit_price, held, captured, attempts, reference, due_at, expires_at, client_ref, tags, callback_url)
+                   unit_price, held, captured, attempts, reference, due_at, expires_at, client_ref, tags, callback_url,
+                   media, mms_price)
      FROM STDIN (FORMAT binary)";
-const COLUMNS: i16 = 24;
+const COLUMNS: i16 = 26;
 
 /// Sends the messages that were taken. Nothing is read while data is made, so it leaves in pieces.
 pub(super) async fn copy(
@@ -125,6 +126,8 @@ fn put_message(data: &mut BytesMut, id: MessageId, batch: Option<Uuid>, m: &NewM
     row.maybe(extra.and_then(|e| e.client_ref.as_deref()), Row::text);
     row.maybe(extra.and_then(|e| e.tags.as_deref()), Row::text);
     row.maybe(extra.and_then(|e| e.callback_url.as_deref()), Row::text);
+    row.maybe(m.media_json().as_deref(), Row::text);
+    row.maybe(m.mms_price().map(|price| price.0), Row::int8);
 }
 
 struct Row<'d>(&'d mut BytesMut);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::hot::settle::parts_of;
-use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_phone, open_text};
+use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_media, open_phone, open_text};
 
 /// Reads what is due.
 pub struct Reader {
@@ -130,8 +130,9 @@ impl Reader {
                 tags: r.try_get::<Option<String>, _>(17)?.map(Arc::from).or(shared.tags),
                 refused_by: Vec::new(),
                 error: r.try_get(15)?,
+                mms: r.try_get::<Option<&str>, _>(18)?.map(open_media).transpose()?,
             };
-            out.push((r.try_get(18)?, message));
+            out.push((r.try_get(19)?, message));
         }
         if !tried.is_empty() {
             let mut refused = self.refused_by(tried).await?;
@@ -162,12 +163,12 @@ impl Reader {
 
     /// Parts that were about to be handed over when the program ended.
     pub(crate) async fn claims(&mut self) -> Result<Vec<Claim>, StoreError> {
-        let rows: Vec<(i32, i64, Uuid, i16, i16, Option<String>, i64, i64)> = sqlx::query_as(
-            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at FROM claim",
+        let rows: Vec<(i32, i64, Uuid, i16, i16, Option<String>, i64, i64, bool)> = sqlx::query_as(
+            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at, mms FROM claim",
         )
         .fetch_all(&self.pool)
         .await?;
-        let claim = |(connection, phone_tag, id, part, attempt, sender, submitted_at, decide_at): (
+        let claim = |(connection, phone_tag, id, part, attempt, sender, submitted_at, decide_at, mms): (
             i32,
             i64,
             Uuid,
@@ -176,9 +177,11 @@ impl Reader {
             Option<String>,
             i64,
             i64,
+            bool,
         )| Claim {
             attempt: Attempted { connection, phone_tag, id: MessageId(id), part: part as u8, attempt: attempt as u8 },
             sender: sender.map(Arc::from),
+            mms,
             submitted_at,
             decide_at,
         };

@@ -121,7 +121,7 @@ pub(super) async fn ask_rows<'a>(session: &mut Session, ids: &[MessageId]) -> Re
 }
 
 pub(super) const ROWS: &str = "SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
-            m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id
+            m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price
      FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id) JOIN message m ON m.account_no = k.account_no AND m.id = k.id";
 
 /// Takes what `ask_rows` asked for.
@@ -162,6 +162,7 @@ fn row_of(r: &tokio_postgres::Row) -> Result<Row, Error> {
         flags: Flags(r.try_get(1)?),
         parts: parts_of(r.try_get(2)?, bytes, state, in_doubt, final_at.is_some()),
         unit_price: Money(r.try_get(4)?),
+        mms_price: r.try_get::<_, Option<i64>>(16)?.map(Money),
         held,
         captured,
         closed: final_at.is_some(),
@@ -279,6 +280,10 @@ async fn write_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<
 }
 
 async fn write_unusual<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<(), Error> {
+    for (id, flags) in &plan.flags_new {
+        let sql = "UPDATE message SET flags = $3 WHERE account_no = $1 AND id = $2";
+        writes.put(sql, params![id.account().as_i64(), id.0, flags.0]).await?;
+    }
     for a in &plan.attempts {
         let sql = "INSERT INTO attempt (account_no, message_id, attempt, part, connection_no, result, error_code, carrier_error, at)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
@@ -288,8 +293,9 @@ async fn write_unusual<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Resu
     }
     if !plan.claims_new.is_empty() {
         let new = &plan.claims_new;
-        let sql = "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at)
-                   SELECT * FROM UNNEST($1::integer[], $2::uuid[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[])
+        let sql = "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at, mms)
+                   SELECT * FROM UNNEST($1::integer[], $2::uuid[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[],
+                                        $9::boolean[])
                    ON CONFLICT DO NOTHING";
         let values = params![
             column(new, |c| c.attempt.connection),
@@ -300,6 +306,7 @@ async fn write_unusual<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Resu
             column(new, |c| c.sender.as_deref().map(str::to_owned)),
             column(new, |c| c.submitted_at),
             column(new, |c| c.decide_at),
+            column(new, |c| c.mms),
         ];
         writes.put(sql, values).await?;
     }

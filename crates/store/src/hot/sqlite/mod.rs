@@ -269,14 +269,16 @@ fn insert_message(
     let extra = m.extra.as_deref();
     tx.prepare_cached(
         "INSERT INTO message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body,
-                              unit_price, held, captured, attempts, expires_at, otp_code, reference, due_at, client_ref, tags, callback_url)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+                              unit_price, held, captured, attempts, expires_at, otp_code, reference, due_at, client_ref, tags, callback_url,
+                              media, mms_price)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
     )?
     .execute(params![
         account, id.0.as_bytes(), batch, m.state().number(), m.lane.number(), m.category.number(), m.flags.0, m.encoding, m.parts,
         seal_phone(m.phone), m.phone_tag, m.sender.as_deref(), body, m.unit_price.0, m.held().0, m.expires_at,
         m.otp_code.as_deref().map(seal_text), m.reference.map(i32::from), m.due_at,
         extra.and_then(|e| e.client_ref.as_deref()), extra.and_then(|e| e.tags.as_deref()), extra.and_then(|e| e.callback_url.as_deref()),
+        m.media_json(), m.mms_price().map(|price| price.0),
     ])?;
     if let Some(due_at) = m.due_at {
         insert_due(tx, due_at, id)?;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::{message_id, open};
 use crate::hot::settle::parts_of;
-use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_phone, open_text};
+use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_media, open_phone, open_text};
 use crate::{Sqlite, StoreError};
 
 /// Reads what is due.
@@ -134,8 +134,9 @@ impl Reader {
                 tags: r.get::<_, Option<String>>(17)?.map(Arc::from).or(shared.tags),
                 refused_by,
                 error: r.get(15)?,
+                mms: r.get_ref(18)?.as_str_or_null().ok().flatten().map(open_media).transpose()?,
             };
-            out.push((r.get(18)?, message));
+            out.push((r.get(19)?, message));
         }
         Ok(out)
     }
@@ -143,13 +144,14 @@ impl Reader {
     /// Parts that were about to be handed over when the program ended.
     pub(crate) fn claims(&mut self) -> Result<Vec<Claim>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at FROM claim",
+            "SELECT connection_no, phone_tag, message_id, part, attempt, sender, submitted_at, decide_at, mms FROM claim",
         )?;
         let rows = statement.query_map([], |r| {
             let (connection, phone_tag, id) = (r.get(0)?, r.get(1)?, message_id(r, 2)?);
             Ok(Claim {
                 attempt: Attempted { connection, phone_tag, id, part: r.get(3)?, attempt: r.get(4)? },
                 sender: r.get::<_, Option<String>>(5)?.map(Arc::from),
+                mms: r.get(8)?,
                 submitted_at: r.get(6)?,
                 decide_at: r.get(7)?,
             })

@@ -35,7 +35,7 @@ pub(super) fn run(
 
 const ROW: &str =
     "SELECT state, flags, parts, part_states, unit_price, held, captured, error_code, final_at, batch_id, attempts,
-                          connection_no, carrier_error, due_at, sent_at FROM message WHERE account_no = ?1 AND id = ?2";
+                          connection_no, carrier_error, due_at, sent_at, mms_price FROM message WHERE account_no = ?1 AND id = ?2";
 
 fn read_row(r: &SqlRow<'_>) -> rusqlite::Result<Row> {
     let state = State::from_number(r.get(0)?).unwrap_or(State::Failed);
@@ -49,6 +49,7 @@ fn read_row(r: &SqlRow<'_>) -> rusqlite::Result<Row> {
         flags: Flags(r.get(1)?),
         parts: parts_of(r.get(2)?, bytes, state, in_doubt, final_at.is_some()),
         unit_price: Money(r.get(4)?),
+        mms_price: r.get::<_, Option<i64>>(15)?.map(Money),
         held,
         captured,
         closed: final_at.is_some(),
@@ -222,6 +223,13 @@ fn write(tx: &Connection, plan: &Plan<'_>, rows: &FxHashMap<MessageId, Row>) -> 
 }
 
 fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
+    for (id, flags) in &plan.flags_new {
+        tx.prepare_cached("UPDATE message SET flags = ?3 WHERE account_no = ?1 AND id = ?2")?.execute(params![
+            id.account().as_i64(),
+            id.0.as_bytes(),
+            flags.0
+        ])?;
+    }
     for a in &plan.attempts {
         tx.prepare_cached(
             "INSERT INTO attempt (account_no, message_id, attempt, part, connection_no, result, error_code, carrier_error, at)
@@ -234,8 +242,8 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
     for c in &plan.claims_new {
         let a = &c.attempt;
         tx.prepare_cached(
-            "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+            "INSERT INTO claim (connection_no, message_id, part, attempt, phone_tag, sender, submitted_at, decide_at, mms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             a.connection,
@@ -245,7 +253,8 @@ fn write_unusual(tx: &Connection, plan: &Plan<'_>) -> Result<(), StoreError> {
             a.phone_tag,
             c.sender.as_deref(),
             c.submitted_at,
-            c.decide_at
+            c.decide_at,
+            c.mms
         ])?;
     }
     for a in &plan.claims_gone {

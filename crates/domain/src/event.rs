@@ -37,12 +37,6 @@ numbered! {
         WebhookDisabled = 15 "webhook.disabled",
         /// Asked for, to try an endpoint.
         WebhookTest = 16 "webhook.test",
-        /// A connection to a carrier was lost.
-        ConnectionDown = 17 "connection.down",
-        /// It is there again.
-        ConnectionUp = 18 "connection.up",
-        /// The balance fell below the account's limit.
-        BalanceLow = 19 "balance.low",
     }
 }
 
@@ -138,11 +132,11 @@ mod tests {
 
     #[test]
     fn sets_of_kinds_and_the_states_behind_them() {
-        let two = Kinds::NONE.with(EventKind::MessageSent).with(EventKind::BalanceLow);
+        let two = Kinds::NONE.with(EventKind::MessageSent).with(EventKind::OptOutCreated);
         let states = [State::Queued, State::Sent, State::Delivered, State::Rejected];
         for (kinds, text, expected) in [
             (Kinds::ALL, "", [false, true, true, true]),
-            (two, "message.sent balance.low", [false, true, false, false]),
+            (two, "message.sent opt_out.created", [false, true, false, false]),
             (Kinds::NONE.with(EventKind::MessageRejected), "message.rejected", [false, false, false, true]),
         ] {
             assert_eq!((kinds.to_text().as_str(), Kinds::from_text(text)), (text, kinds));

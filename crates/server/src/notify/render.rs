@@ -126,8 +126,6 @@ pub(super) async fn resource(
         | E::MessageExpired
         | E::MessageCanceled
         | E::MessageRejected => Ok(json!({ "id": MessageId(subject) })),
-        // Nothing makes these yet.
-        E::ConnectionDown | E::ConnectionUp | E::BalanceLow => Ok(json!({})),
     }
 }
 

@@ -66,14 +66,14 @@ async fn a_row_is_fanned_out_once_whoever_comes() {
         let a = w.account(100).await;
         let event = NewEvent {
             id: EventId::new(w.now, 5, a),
-            kind: EventKind::BalanceLow,
+            kind: EventKind::WebhookDisabled,
             subject: None,
             detail: Some("{\"limit\":\"1.00\"}".into()),
             at: w.now,
         };
         event::publish(&w.db, std::slice::from_ref(&event)).await.unwrap();
         let waiting = event::waiting(&w.db, AccountNo::PLATFORM, 10).await.unwrap();
-        let (kind, detail) = (EventKind::BalanceLow, event.detail.clone());
+        let (kind, detail) = (EventKind::WebhookDisabled, event.detail.clone());
         assert_eq!(waiting[0].content, Content::Other { kind, subject: None, detail: detail.clone() });
         let to = |counter| {
             let endpoint = EndpointId::new(1_000, counter, a);

@@ -264,6 +264,10 @@ impl Links {
             None => ended.cancel(),
         }
         if let Some(carrier) = carrier {
+            // It has nobody to bind to first: what is routed in a moment need not go by another meanwhile.
+            if ended.is_cancelled() {
+                self.pipeline.set_bound(line, 1);
+            }
             running.tasks.spawn(async move {
                 ended.cancelled().await;
                 http::run(shared, carrier).await;

@@ -211,15 +211,13 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// What a text reads for a name, if there is something.
-    pub fn word(&self, name: &str) -> Option<String> {
-        let word = match name {
-            "name" => self.name.clone(),
-            "external_id" => self.external_id.clone()?,
-            "status" => self.status.clone(),
-            _ => self.attributes.get(name)?.shown(),
-        };
-        (!word.is_empty()).then_some(word)
+    /// What a text that names it reads, by name; without what is empty.
+    pub fn words(&self) -> BTreeMap<String, String> {
+        let built_in =
+            [("name", Some(&self.name)), ("external_id", self.external_id.as_ref()), ("status", Some(&self.status))];
+        let built_in = built_in.into_iter().filter_map(|(name, word)| Some((name.to_owned(), word?.clone())));
+        let attributes = self.attributes.iter().map(|(name, value)| (name.clone(), value.shown()));
+        built_in.chain(attributes).filter(|(_, word)| !word.is_empty()).collect()
     }
 }
 

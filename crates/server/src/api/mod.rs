@@ -15,6 +15,7 @@ pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
 pub mod contact_attributes;
+pub mod contact_lists;
 pub mod contacts;
 pub mod conversations;
 mod csv_table;
@@ -169,6 +170,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         // Who is written to
         .routes(routes!(contacts::create, contacts::list))
         .routes(routes!(contacts::read, contacts::change, contacts::delete))
+        .routes(routes!(contact_lists::export))
         .routes(routes!(groups::create, groups::list))
         .routes(routes!(groups::read, groups::change, groups::delete))
         .routes(routes!(groups::change_members))

@@ -203,3 +203,74 @@ async fn who_may_read_and_who_may_change() {
         assert_eq!(answer.refusal(), (403, "forbidden".into()), "{method} {path}");
     }
 }
+
+/// Contacts, groups and tags in `to`: each number once, with the contact's own words; another account's are not there.
+#[tokio::test]
+async fn batches_go_to_them() {
+    let t = TestApp::start().await;
+    let (_, key) = t.account("a").await;
+    let (_, stranger) = t.account("b").await;
+    declare(&t, &key, "points", "number").await;
+    let mut ids = Vec::new();
+    for (n, name, tags) in [(1, "Ada", json!(["vip"])), (2, "Bob", json!(["vip"])), (3, "", json!([]))] {
+        let body =
+            json!({"phone": format!("+491511234567{n}"), "name": name, "tags": tags, "attributes": {"points": n}});
+        ids.push(made(&t, &key, "/v1/contacts", body).await);
+    }
+    let group = made(&t, &key, "/v1/groups", json!({"name": "g"})).await;
+    t.post(&format!("/v1/groups/{group}/members"), &key, json!({"add": [ids[1], ids[2]]})).await;
+    let text = "{{name|default(\"friend\")}}: {{points}}";
+    let to = json!([{"contact": ids[0], "variables": {"points": "many"}}, {"group": group}, {"tag": "vip"}, "+4915112345671"]);
+    let plain = json!({"to": to, "text": "hi"});
+    let estimate = t.post("/v1/estimates", &key, plain.clone()).await.json();
+    assert_eq!((&estimate["recipients"], &estimate["duplicates"]["count"]), (&json!(3), &json!(3)), "{estimate}");
+    let sent = t.post("/v1/batches", &key, json!({"to": to.as_array().unwrap()[..3], "text": text})).await;
+    assert_eq!((sent.status, &sent.json()["total"]), (202, &json!(3)), "{}", sent.text);
+    assert_eq!(sent.json()["duplicates"], json!({"count": 2, "indices": [2, 2]}));
+    let path = format!("/v1/batches/{}/messages", sent.json()["id"].as_str().unwrap());
+    let messages = t.get(&path, &key).await.json();
+    let shown: Vec<_> = messages["data"].as_array().unwrap().iter().map(|m| (&m["to"], &m["text"])).collect();
+    let expected = [("+4915112345671", "Ada: many"), ("+4915112345673", "friend: 3"), ("+4915112345672", "Bob: 2")];
+    let expected = expected.map(|(to, text)| (json!(to), json!(text)));
+    assert_eq!(shown, expected.each_ref().map(|(to, text)| (to, text)));
+
+    // Who lacks a word, or is not to be written to, is named; `partial` takes the others.
+    let nameless = t.post("/v1/batches", &key, json!({"to": [{"group": group}], "text": "{{name}}"})).await;
+    let first = nameless.json()["errors"][0].clone();
+    assert_eq!((&first["pointer"], &first["code"]), (&json!("#/to/0/group"), &json!("missing_variable")));
+    assert!(first["detail"].as_str().unwrap().starts_with(&ids[2]), "{first}");
+    assert_eq!(t.post("/v1/suppressions", &key, json!({"phone": "+4915112345672"})).await.status, 201);
+    let whole = t.post("/v1/batches", &key, json!({"to": [{"tag": "vip"}], "text": "hi"})).await;
+    assert_eq!(whole.refusal(), (403, "suppressed".into()), "{}", whole.text);
+    let part = t.post("/v1/batches", &key, json!({"to": [{"tag": "vip"}], "text": "hi", "partial": true})).await.json();
+    assert_eq!((&part["total"], &part["refusals"]), (&json!(1), &json!([{"index": 0, "code": "suppressed"}])));
+
+    for to in [json!([{"contact": ids[0]}]), json!([{"group": group}])] {
+        let answer = t.post("/v1/batches", &stranger, json!({"to": to, "text": "hi"})).await;
+        assert_eq!(answer.json()["errors"][0]["code"], "not_found", "{}", answer.text);
+    }
+    let none = t.post("/v1/batches", &stranger, json!({"to": [{"tag": "vip"}], "text": "hi", "partial": true})).await;
+    assert_eq!(none.json()["errors"][0]["code"], "too_short", "{}", none.text);
+}
+
+#[tokio::test]
+async fn all_of_them_as_csv() {
+    let t = TestApp::start().await;
+    let (_, key) = t.account("a").await;
+    let (_, stranger) = t.account("b").await;
+    declare(&t, &key, "city", "text").await;
+    declare(&t, &key, "points", "number").await;
+    let ada = json!({"phone": "+4915112345678", "name": "=Ada, \"L\"", "tags": ["vip", "new"], "attributes": {"city": "Bonn"}});
+    let bob = json!({"phone": "+4915112345679", "external_id": "7", "attributes": {"points": -2}});
+    let ids = [made(&t, &key, "/v1/contacts", ada).await, made(&t, &key, "/v1/contacts", bob).await];
+    let export = t.get("/v1/contacts/export", &key).await;
+    assert_eq!((export.status, export.headers["content-type"].as_str()), (200, "text/csv; charset=utf-8"));
+    let expected = format!(
+        "id,phone,name,external_id,status,tags,created_at,city,points\n\
+         {},+4915112345679,,7,new,,2026-11-21T12:00:00.000Z,,-2\n\
+         {},+4915112345678,\"'=Ada, \"\"L\"\"\",,new,new;vip,2026-11-21T12:00:00.000Z,Bonn,\n",
+        ids[1], ids[0]
+    );
+    assert_eq!(export.text, expected);
+    assert_eq!(t.get("/v1/contacts/export", &stranger).await.text.lines().count(), 1);
+}

@@ -203,6 +203,10 @@ ids! {
     ConversationId = "cnv";
     /// What answers a keyword.
     KeywordRuleId = "kwr";
+    /// A person who can be written to.
+    ContactId = "ctc";
+    /// A named set of contacts.
+    GroupId = "grp";
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
 pub mod account;
+pub mod contact;
 pub mod encoding;
 pub mod error_code;
 pub mod event;

@@ -53,6 +53,10 @@ scopes! {
     MediaManage = "media:manage";
     /// Manage SMPP credentials.
     SmppManage = "smpp:manage";
+    /// Read contacts and groups.
+    ContactsRead = "contacts:read";
+    /// Change contacts, groups and the attributes they may have.
+    ContactsManage = "contacts:manage";
     /// Operate the platform: every account, credit, prices.
     Operate = "platform:operate";
 }
@@ -136,7 +140,7 @@ impl Role {
     pub fn scopes(self) -> Scopes {
         use Scope::*;
         let all = |scopes: &[Scope]| scopes.iter().fold(Scopes::NONE, |set, s| set.with(*s));
-        let viewer = all(&[MessagesRead, InboundRead, BillingRead, AccountRead]);
+        let viewer = all(&[MessagesRead, InboundRead, BillingRead, AccountRead, ContactsRead]);
         match self {
             Role::Viewer => viewer,
             Role::Member => all(&[
@@ -147,6 +151,8 @@ impl Role {
                 MessagesSend,
                 VerificationsManage,
                 MediaManage,
+                ContactsRead,
+                ContactsManage,
             ]),
             Role::Admin | Role::Owner => Scopes::account_all(),
         }

@@ -12,6 +12,8 @@ pub mod batch;
 pub mod carrier_rate;
 pub mod checkpoint;
 pub mod connection;
+pub mod contact;
+pub mod contact_group;
 pub mod conversation;
 pub mod delivery;
 pub mod event;

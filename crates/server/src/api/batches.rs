@@ -19,7 +19,7 @@ use super::idempotency;
 use super::ledger::ListQuery;
 use super::loading;
 use super::page::{Paged, Window};
-use super::recipients::{Duplicates, Recipients, many};
+use super::recipients::{Duplicates, Gathering, Recipients, many};
 use super::sending::{self, Raw, Sending};
 use crate::access::Caller;
 use crate::app::App;
@@ -37,8 +37,8 @@ const ONE_STEP_MAX: usize = 2_000;
 pub struct NewBatchBody {
     /// In open mode: the UUID of the account.
     client_id: Option<String>,
-    /// 1 to 100,000 recipients: phone numbers, or objects with a `phone` and what is its own. A number that stands there twice gets
-    /// one message, by the first.
+    /// 1 to 100,000 recipients: phone numbers, or objects with a `phone`, `contact`, `group` or `tag` and what is its own. A number that
+    /// stands there twice gets one message, by the first.
     #[schema(example = json!(["+4915112345678", "+447400123456"]))]
     to: Vec<super::recipients::RecipientBody>,
     /// As of a message.
@@ -196,7 +196,7 @@ pub async fn create(
     headers: HeaderMap,
     Raw(bytes): Raw<true>,
 ) -> Result<Response, Problem> {
-    let prepared = if bytes.len() <= HEAVY_BYTES {
+    let prepared = if !is_heavy(&bytes) {
         prepare_batch(&app, asker, &headers, &bytes).await?
     } else {
         let (app, runtime) = (app.clone(), tokio::runtime::Handle::current());
@@ -222,6 +222,12 @@ pub async fn create(
         }
         verdict => Err(sending::refusal(&verdict, &caller.info.currency)),
     }
+}
+
+/// Whether there may be many recipients in it.
+fn is_heavy(bytes: &[u8]) -> bool {
+    let names = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+    bytes.len() > HEAVY_BYTES || names(b"\"group\"") || names(b"\"tag\"")
 }
 
 /// In one transaction; gives back what is needed for the answer.
@@ -288,7 +294,7 @@ async fn prepare_batch(
     let content = sending::content(&sending, true, &rules, &mut mistakes);
     let (Some(to), Some(content)) = (to, content) else { return Err(mistakes.into()) };
     let partial = sending.partial == Some(true);
-    let Recipients { messages, refusals, wrong } = Recipients::of(to, &content, &rules);
+    let Recipients { messages, refusals, wrong } = Gathering::of(app, to, &content, &rules).await?;
     if !mistakes.is_empty() || (!partial && !wrong.is_empty()) || messages.is_empty() {
         mistakes.extend(wrong);
         return Err(mistakes.into());

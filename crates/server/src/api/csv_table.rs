@@ -1,9 +1,11 @@
-//! Tables of two columns as CSV: read whole with every bad row named, and written.
+//! Tables as CSV: of two columns, read whole with every bad row named, and written; longer ones streamed out.
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 
 use super::error::{Code, Problem};
 use super::extract::{body_of, media_type};
@@ -93,6 +95,30 @@ pub(super) fn answer(name: &str, columns: [&str; 2], rows: impl Iterator<Item = 
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
     ];
     (headers, text).into_response()
+}
+
+/// Where a long table is written to, piece by piece.
+pub(super) type Out = Sender<Bytes, std::io::Error>;
+
+/// An answer of a table that is longer than memory should hold, to be saved under `name`, and where to write it.
+pub(super) fn streamed(name: &str) -> (Out, Response) {
+    let (out, body) = Channel::new(2);
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
+    ];
+    (out, (headers, Body::new(body)).into_response())
+}
+
+/// Ends a table that could not be written whole, so that the caller does not take what came for all of it.
+pub(super) fn cut_off(out: Out, error: std::io::Error) {
+    tracing::warn!(%error, "an export was cut off: {error}");
+    out.abort(error);
+}
+
+/// What strangers wrote: a spreadsheet must not take it for a formula.
+pub(super) fn plain(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]

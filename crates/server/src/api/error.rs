@@ -118,6 +118,7 @@ codes! {
     EmailTaken = "email_taken", 409, final, "The email address has a user already", "Sign in, or use another address.";
     IdTaken = "id_taken", 409, final, "The id is in use", "Choose another, or leave it out.";
     NameTaken = "name_taken", 409, final, "The name is in use", "Choose another.";
+    ContactExists = "contact_exists", 409, final, "Another contact has this number", "Change that one: GET /v1/contacts?phone= finds it.";
     LimitReached = "limit_reached", 409, final, "There are as many as there may be", "Delete one that is not needed, or ask the operator.";
     ConfiguredInFile = "configured_in_file", 409, final, "It stands in the configuration file", "Change it there and start the server again.";
     WeakPassword = "weak_password", 400, final, "The password is too easy to guess", "Use at least 10 characters, and not the email address.";
@@ -214,6 +215,7 @@ impl From<StoreError> for Problem {
     fn from(e: StoreError) -> Problem {
         match e {
             StoreError::NotFound => Code::NotFound.into(),
+            StoreError::Taken("contact phone") => Code::ContactExists.into(),
             StoreError::Taken("connection name") => Code::NameTaken.into(),
             StoreError::Taken("connections" | "routes") => Code::LimitReached.into(),
             StoreError::Taken(_) => Code::IdTaken.into(),

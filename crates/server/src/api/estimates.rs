@@ -11,7 +11,7 @@ use super::batches::{self, NewBatchBody};
 use super::error::{Code, Problem};
 use super::extract::{Asker, Json, MessagesSend};
 use super::messages::{NewMessageBody, encoding_name};
-use super::recipients::{Duplicates, Recipient, Recipients, many};
+use super::recipients::{Duplicates, Gathering, Recipient, Recipients, many};
 use super::sending::{self, Raw, Sending, To};
 use crate::app::App;
 
@@ -121,7 +121,7 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
     };
     let content = sending::content(&sending, bulk, &rules, &mut mistakes);
     let (Some(to), Some(content), true) = (to, content, mistakes.is_empty()) else { return Err(mistakes.into()) };
-    let Recipients { messages, refusals, wrong } = Recipients::of(to, &content, &rules);
+    let Recipients { messages, refusals, wrong } = Gathering::of(app, to, &content, &rules).await?;
     let mut by_price: BTreeMap<Money, usize> = BTreeMap::new();
     let mut by_mms_price: BTreeMap<Money, usize> = BTreeMap::new();
     for m in &messages {

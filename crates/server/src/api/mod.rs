@@ -14,11 +14,15 @@ mod callbacks;
 pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
+pub mod contact_attributes;
+pub mod contact_lists;
+pub mod contacts;
 pub mod conversations;
 mod csv_table;
 mod docs;
 pub mod estimates;
 pub mod explain;
+pub mod groups;
 pub mod history;
 pub mod idempotency;
 pub mod inbound_messages;
@@ -163,6 +167,15 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(suppressions::platform_read, suppressions::platform_end))
         .routes(routes!(suppression_lists::platform_import))
         .routes(routes!(suppression_lists::platform_export))
+        // Who is written to
+        .routes(routes!(contacts::create, contacts::list))
+        .routes(routes!(contacts::read, contacts::change, contacts::delete))
+        .routes(routes!(contact_lists::export))
+        .routes(routes!(groups::create, groups::list))
+        .routes(routes!(groups::read, groups::change, groups::delete))
+        .routes(routes!(groups::change_members))
+        .routes(routes!(contact_attributes::list))
+        .routes(routes!(contact_attributes::declare, contact_attributes::delete))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

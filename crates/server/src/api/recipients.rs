@@ -1,18 +1,24 @@
-//! Who a batch goes to: phone numbers as they are, or objects with a recipient's own words; and what became of each.
+//! Who a batch goes to: phone numbers as they are, objects with a recipient's own words, contacts by name, group and tag; and what became of each.
 //!
 //! A list of plain numbers is read without copying and pays nothing for what objects can say.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use carillon_domain::contact::{TAG_MAX, line};
+use carillon_domain::phone::Parsed;
+use carillon_store::contact::{self, Contact, Filter};
 use carillon_store::hot::NewMessage;
+use carillon_store::{StoreError, contact_group};
 use rustc_hash::FxHashSet;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::error::Code;
+use super::error::{Code, Problem};
+use super::messages::phone;
 use super::sending::{self, ERRORS_MAX, Sending, Text, To};
+use crate::app::App;
 use crate::pipeline::prepare::{self, Content, Mistake, Own, Rules};
 
 /// Recipients of one request.
@@ -34,14 +40,14 @@ pub enum RecipientBody {
     Object(RecipientObject),
 }
 
-/// A recipient with what is its own; or a name for many (contacts, groups, segments and tags are refused as
-/// `recipient_kind_unavailable` for now).
+/// A recipient with what is its own; or a name for many, whose own words are their contacts' name, `external_id`, `status` and attributes (segments are
+/// refused as `recipient_kind_unavailable` for now).
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `Recipient` reads")]
 pub struct RecipientObject {
     #[schema(example = "+4915112345678")]
     phone: Option<String>,
-    /// Texts and numbers for the places of `text`, by name; at most 50.
+    /// Texts and numbers for the places of `text`, by name; at most 50. They come before what a contact has.
     #[schema(value_type = Option<Object>, example = json!({"name": "Ada"}))]
     variables: Option<()>,
     /// Your own name for this message, instead of the batch's.
@@ -176,9 +182,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
     }
 }
 
-impl<'a> Object<'a> {
-    /// The phone number it is about, or why it is not one recipient.
-    fn phone(&self, index: usize) -> Result<&Text<'a>, Mistake> {
+/// Whom an object is about.
+enum Whom<'b> {
+    Phone(&'b str),
+    Contact(&'b str),
+    Group(&'b str),
+    Tag(&'b str),
+}
+
+impl Object<'_> {
+    /// Whom it is about, or why it is no recipient.
+    fn whom(&self, index: usize) -> Result<Whom<'_>, Mistake> {
         let refuse =
             |code, detail: Cow<'static, str>| Mistake { index: Some(index), ..Mistake::new("to", code, detail) };
         let kinds = [
@@ -188,18 +202,30 @@ impl<'a> Object<'a> {
             ("segment", &self.segment),
             ("tag", &self.tag),
         ];
-        let mut given = kinds.into_iter().filter_map(|(kind, value)| Some((kind, value.as_ref()?)));
+        let mut given = kinds.into_iter().filter_map(|(kind, value)| Some((kind, value.as_ref()?.as_str())));
         match (given.next(), given.next()) {
-            (None, _) => Err(refuse("missing_field", "name a `phone`".into())),
+            (None, _) => Err(refuse("missing_field", "name a `phone`, `contact`, `group` or `tag`".into())),
             (Some((kind, _)), Some((other, _))) => {
                 Err(refuse("conflicting_fields", format!("`{kind}` and `{other}` are two recipients").into()))
             }
-            (Some(("phone", phone)), None) => Ok(phone),
+            (Some(("phone", phone)), None) => Ok(Whom::Phone(phone)),
+            (Some(("contact", id)), None) => Ok(Whom::Contact(id)),
+            (Some(("group", id)), None) => Ok(Whom::Group(id)),
+            (Some(("tag", tag)), None) => Ok(Whom::Tag(tag)),
             (Some((kind, _)), None) => {
                 let detail = format!("recipients by `{kind}` are not available on this server");
                 Err(refuse(Code::RecipientKindUnavailable.as_str(), detail.into()))
             }
         }
+    }
+
+    /// Its own word for a name.
+    fn word(&self, name: &str) -> Option<&str> {
+        self.variables.as_ref()?.get(name)
+    }
+
+    fn client_ref(&self) -> Option<&str> {
+        self.client_ref.as_ref().map(Text::as_str)
     }
 }
 
@@ -230,55 +256,166 @@ pub(super) struct Recipients {
     pub(super) wrong: Vec<Mistake>,
 }
 
-impl Recipients {
-    /// Makes the message of each recipient; a number that comes again gets no second one.
-    pub(super) fn of(to: &[Recipient<'_>], content: &Content, rules: &Rules<'_>) -> Recipients {
-        let mut seen = FxHashSet::with_capacity_and_hasher(to.len(), Default::default());
-        let mut found = Recipients { messages: Vec::with_capacity(to.len()), ..Recipients::default() };
+/// Contacts read at a time.
+const PAGE: u32 = 1_000;
+
+/// Makes the message of each recipient; a number that comes again gets no second one.
+pub(super) struct Gathering<'a> {
+    app: &'a App,
+    content: &'a Content,
+    rules: &'a Rules<'a>,
+    seen: FxHashSet<u64>,
+    found: Recipients,
+}
+
+impl<'a> Gathering<'a> {
+    /// Of everybody in a list, contacts as they are now.
+    pub(super) async fn of(
+        app: &'a App,
+        to: &[Recipient<'_>],
+        content: &'a Content,
+        rules: &'a Rules<'a>,
+    ) -> Result<Recipients, Problem> {
+        let seen = FxHashSet::with_capacity_and_hasher(to.len(), Default::default());
+        let found = Recipients { messages: Vec::with_capacity(to.len()), ..Recipients::default() };
+        let mut gathering = Gathering { app, content, rules, seen, found };
         for (index, recipient) in to.iter().enumerate() {
-            let made = match recipient {
-                Recipient::Phone(text) => one(index, text, &Own::NOTHING, content, rules, &mut seen),
-                Recipient::Object(object) => object.phone(index).and_then(|phone| {
-                    let value = |name: &str| object.variables.as_ref()?.get(name);
-                    let own = Own { value: &value, client_ref: object.client_ref.as_ref().map(Text::as_str) };
-                    one(index, phone, &own, content, rules, &mut seen).map_err(|m| m.inside("phone"))
-                }),
-            };
-            match made {
-                Ok(Some(message)) => found.messages.push(message),
-                Ok(None) => found.refusals.push((index as u32, Code::DuplicateRecipient.as_str())),
-                Err(mistake) => {
-                    found.refusals.push((index as u32, mistake.code));
-                    if found.wrong.len() < ERRORS_MAX {
-                        found.wrong.push(mistake);
+            match recipient {
+                Recipient::Phone(text) => {
+                    let made = gathering.number(index, text.as_str(), &Own::NOTHING);
+                    gathering.note(index, made);
+                }
+                Recipient::Object(object) => gathering.object(index, object).await?,
+            }
+        }
+        if gathering.found.messages.is_empty() && gathering.found.refusals.is_empty() {
+            gathering.found.wrong.push(Mistake::new("to", Code::TooShort.as_str(), "there is nobody in it"));
+        }
+        Ok(gathering.found)
+    }
+
+    async fn object(&mut self, index: usize, object: &Object<'_>) -> Result<(), Problem> {
+        let account = self.rules.account;
+        let refuse = |member, code: Code, detail| {
+            let mistake = Mistake { index: Some(index), ..Mistake::new("to", code.as_str(), detail) };
+            Err(mistake.inside(member))
+        };
+        let made = match object.whom(index) {
+            Err(mistake) => Err(mistake),
+            Ok(Whom::Phone(text)) => {
+                let value = |name: &str| object.word(name);
+                let own = Own { value: &value, client_ref: object.client_ref() };
+                self.number(index, text, &own).map_err(|m| m.inside("phone"))
+            }
+            Ok(Whom::Contact(text)) => match text.parse() {
+                Err(_) => refuse("contact", Code::InvalidId, "this is not the id of a contact"),
+                Ok(id) => match contact::by_id(&self.app.db, account, id).await {
+                    Ok(contact) => self.contact(index, "contact", &contact, object),
+                    Err(StoreError::NotFound) => refuse("contact", Code::NotFound, "there is no such contact"),
+                    Err(error) => return Err(error.into()),
+                },
+            },
+            Ok(Whom::Group(text)) => match text.parse() {
+                Err(_) => refuse("group", Code::InvalidId, "this is not the id of a group"),
+                Ok(id) => match contact_group::by_id(&self.app.db, account, id).await {
+                    Ok(_) => {
+                        let filter = Filter { group: Some(id), ..Filter::default() };
+                        return self.contacts(index, "group", filter, object).await;
                     }
+                    Err(StoreError::NotFound) => refuse("group", Code::NotFound, "there is no such group"),
+                    Err(error) => return Err(error.into()),
+                },
+            },
+            Ok(Whom::Tag(tag)) => match line(tag, TAG_MAX) {
+                Err(_) => refuse("tag", Code::InvalidValue, "a tag is 1 to 40 characters"),
+                Ok(()) => {
+                    let filter = Filter { tag: Some(tag), ..Filter::default() };
+                    return self.contacts(index, "tag", filter, object).await;
+                }
+            },
+        };
+        self.note(index, made);
+        Ok(())
+    }
+
+    /// Each contact that a filter finds, newest first, page by page.
+    async fn contacts(
+        &mut self,
+        index: usize,
+        member: &'static str,
+        filter: Filter<'_>,
+        object: &Object<'_>,
+    ) -> Result<(), Problem> {
+        let mut before = None;
+        loop {
+            let page = contact::list(&self.app.db, self.rules.account, filter, before, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            before = Some(last.id);
+            for contact in &page {
+                if self.found.messages.len() + self.found.refusals.len() >= RECIPIENTS_MAX {
+                    return Err(
+                        Code::TooLong.at(format!("#/to/{index}/{member}"), "more than 100,000 recipients in all")
+                    );
+                }
+                let made = self.contact(index, member, contact, object);
+                self.note(index, made);
+            }
+        }
+    }
+
+    /// A contact's message; a mistake names the contact, since its place may stand for many.
+    fn contact(
+        &mut self,
+        index: usize,
+        member: &'static str,
+        contact: &Contact,
+        object: &Object<'_>,
+    ) -> Result<Option<NewMessage>, Mistake> {
+        let words = self.content.template.as_ref().map(|_| contact.profile.words()).unwrap_or_default();
+        let value = |name: &str| object.word(name).or_else(|| words.get(name).map(String::as_str));
+        let own = Own { value: &value, client_ref: object.client_ref() };
+        let phone = phone(contact.phone);
+        let to = Parsed { phone, country: phone.country() };
+        self.message(index, to, &own).map_err(|m| Mistake {
+            member: Some(member),
+            detail: format!("{}: {}", contact.id, m.detail).into(),
+            ..m
+        })
+    }
+
+    fn number(&mut self, index: usize, text: &str, own: &Own<'_>) -> Result<Option<NewMessage>, Mistake> {
+        let to = prepare::recipient(text, self.rules.settings).map_err(|e| Mistake::phone(e, Some(index)))?;
+        self.message(index, to, own)
+    }
+
+    /// One message; `None` if its number has one already.
+    fn message(&mut self, index: usize, to: Parsed, own: &Own<'_>) -> Result<Option<NewMessage>, Mistake> {
+        let digits = to.phone.digits();
+        if self.seen.contains(&digits) {
+            return Ok(None);
+        }
+        // One that cannot be made does not stand in the way of a later one to the same number.
+        let message = self.content.message_of(self.rules, to, index as u32, own)?;
+        self.seen.insert(digits);
+        if self.rules.suppressed.holds_new(self.rules.account, &message) {
+            return Err(sending::suppressed(Some(index)));
+        }
+        Ok(Some(message))
+    }
+
+    fn note(&mut self, index: usize, made: Result<Option<NewMessage>, Mistake>) {
+        let found = &mut self.found;
+        match made {
+            Ok(Some(message)) => found.messages.push(message),
+            Ok(None) => found.refusals.push((index as u32, Code::DuplicateRecipient.as_str())),
+            Err(mistake) => {
+                found.refusals.push((index as u32, mistake.code));
+                if found.wrong.len() < ERRORS_MAX {
+                    found.wrong.push(mistake);
                 }
             }
         }
-        found
     }
-}
-
-/// One message; `None` if its number has one already.
-fn one(
-    index: usize,
-    text: &Text<'_>,
-    own: &Own<'_>,
-    content: &Content,
-    rules: &Rules<'_>,
-    seen: &mut FxHashSet<u64>,
-) -> Result<Option<NewMessage>, Mistake> {
-    let to = prepare::recipient(text.as_str(), rules.settings).map_err(|e| Mistake::phone(e, Some(index)))?;
-    if seen.contains(&to.phone.digits()) {
-        return Ok(None);
-    }
-    // One that cannot be made does not stand in the way of a later one to the same number.
-    let message = content.message_of(rules, to, index as u32, own)?;
-    seen.insert(to.phone.digits());
-    if rules.suppressed.holds_new(rules.account, &message) {
-        return Err(sending::suppressed(Some(index)));
-    }
-    Ok(Some(message))
 }
 
 /// Numbers that stood in the list more than once.

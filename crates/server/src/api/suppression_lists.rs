@@ -1,21 +1,17 @@
 //! Whole suppression lists: taken in from JSON or CSV with a report of the rows that are wrong, and given out as CSV.
 
-use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use carillon_domain::account::Settings;
 use carillon_domain::id::AccountNo;
 use carillon_domain::message::Category;
 use carillon_domain::suppression::Source;
 use carillon_store::Db;
 use carillon_store::suppression::{self, Filter, Suppression};
-use http_body_util::channel::Channel;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::csv_table::is_csv;
+use super::csv_table::{Out, cut_off, is_csv, plain, streamed};
 use super::error::{Code, Problem};
 use super::extract::{Can, Json, Operate, SuppressionsManage, body_of, check_content_type, parse_json};
 use super::messages::phone;
@@ -203,23 +199,15 @@ pub async fn platform_export(State(app): State<App>, _: Can<Operate>) -> Respons
 }
 
 fn give(app: &App, account: AccountNo) -> Response {
-    let (mut out, body) = Channel::<Bytes, std::io::Error>::new(2);
+    let (mut out, response) = streamed("suppressions");
     let db = app.db.clone();
     tokio::spawn(async move {
         if let Err(error) = write(&db, account, &mut out).await {
-            tracing::warn!(%error, "an export was cut off: {error}");
-            // So that the caller does not take what came for the whole.
-            out.abort(error);
+            cut_off(out, error);
         }
     });
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"suppressions.csv\""),
-    ];
-    (headers, Body::new(body)).into_response()
+    response
 }
-
-type Out = http_body_util::channel::Sender<Bytes, std::io::Error>;
 
 async fn write(db: &Db, account: AccountNo, out: &mut Out) -> std::io::Result<()> {
     let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
@@ -258,9 +246,4 @@ fn record(s: &Suppression, account: AccountNo) -> [String; 8] {
         s.source.as_str().into(),
         rfc3339(s.id.millis()),
     ]
-}
-
-/// Strangers wrote these texts: a spreadsheet must not take one for a formula.
-fn plain(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }

@@ -241,10 +241,14 @@ async fn recipients_that_are_refused_by_their_place() {
         (json!([{"phone": "+4915112345678", "client_ref": ""}]), "Hi", "#/to/0/client_ref", "too_short"),
         (json!([{}]), "Hi", "#/to/0", "missing_field"),
         (json!([{"phone": "+4915112345678", "tag": "x"}]), "Hi", "#/to/0", "conflicting_fields"),
-        (json!(["+4915112345678", {"contact": "c"}]), "Hi", "#/to/1", "recipient_kind_unavailable"),
-        (json!([{"group": "g"}]), "Hi", "#/to/0", "recipient_kind_unavailable"),
+        (json!(["+4915112345678", {"contact": "c"}]), "Hi", "#/to/1/contact", "invalid_id"),
+        (json!([{"contact": "ctc_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/contact", "not_found"),
+        (json!([{"group": "ctc_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/group", "invalid_id"),
+        (json!([{"group": "grp_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/group", "not_found"),
+        (json!([{"group": "grp_01h455vb4pex5vsknk084sn02q", "tag": "t"}]), "Hi", "#/to/0", "conflicting_fields"),
         (json!([{"segment": "s"}]), "Hi", "#/to/0", "recipient_kind_unavailable"),
-        (json!([{"tag": "t"}]), "Hi", "#/to/0", "recipient_kind_unavailable"),
+        (json!([{"tag": ""}]), "Hi", "#/to/0/tag", "invalid_value"),
+        (json!([{"tag": "nobody has it"}]), "Hi", "#/to", "too_short"),
         (json!([{"phone": 7}]), "Hi", "#/to/0/phone", "wrong_type"),
         (json!([{"phon": "+4915112345678"}]), "Hi", "#/to/0/phon", "unknown_field"),
         (json!([{"phone": "+4915112345678", "variables": {"a": true}}]), "Hi", "#/to/0/variables/a", "wrong_type"),
@@ -263,8 +267,7 @@ async fn recipients_that_are_refused_by_their_place() {
             answer.text
         );
     }
-    let to =
-        json!([{"tag": "x"}, {"phone": "+4915112345678"}, {"phone": "+4915112345678", "variables": {"name": "Ada"}}]);
+    let to = json!([{"segment": "s"}, {"phone": "+4915112345678"}, {"phone": "+4915112345678", "variables": {"name": "Ada"}}]);
     let part = t.post("/v1/batches", &key, json!({"to": to, "text": "Hi {{name}}", "partial": true})).await.json();
     assert_eq!((&part["total"], &part["duplicates"]["count"]), (&json!(1), &json!(0)), "{part}");
     let refused = json!([{"index": 0, "code": "recipient_kind_unavailable"}, {"index": 1, "code": "missing_variable"}]);

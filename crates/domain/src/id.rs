@@ -203,6 +203,8 @@ ids! {
     ConversationId = "cnv";
     /// What answers a keyword.
     KeywordRuleId = "kwr";
+    /// A mail to a person.
+    EmailId = "eml";
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub mod checkpoint;
 pub mod connection;
 pub mod conversation;
 pub mod delivery;
+pub mod email;
+pub mod email_token;
 pub mod event;
 pub mod hot;
 pub mod inbound;

@@ -15,7 +15,8 @@ use crate::world::{World, on_both};
 async fn deliver(w: &mut World, a: AccountNo, endpoints: &[EndpointId], count: u64) -> Vec<EventId> {
     let ids: Vec<EventId> = (1..=count).map(|n| EventId::new(n as i64 * 1_000, n, a)).collect();
     for (n, id) in ids.iter().enumerate() {
-        let event = NewEvent { id: *id, kind: EventKind::WebhookDisabled, subject: None, detail: None, at: id.millis() };
+        let event =
+            NewEvent { id: *id, kind: EventKind::WebhookDisabled, subject: None, detail: None, at: id.millis() };
         event::publish(&w.db, &[event]).await.unwrap();
         let to = |endpoint: &EndpointId| NewDelivery {
             endpoint: *endpoint,

@@ -207,6 +207,8 @@ ids! {
     ContactId = "ctc";
     /// A named set of contacts.
     GroupId = "grp";
+    /// A mail to a person.
+    EmailId = "eml";
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaStore;
 use crate::notify::Notifier;
+use crate::notify::email::Postbox;
 use crate::pipeline::prepare::{References, Rules};
 use crate::pipeline::{Pipeline, PipelineConfig, Running, Terms};
 use crate::routing;
@@ -64,6 +65,8 @@ pub struct Inner {
     pub pipeline: Pipeline,
     /// Tells others what happened.
     pub notify: Notifier,
+    /// Mail to people.
+    pub email: Postbox,
     /// What takes them to carriers.
     pub links: Links,
     /// Files that messages carry.
@@ -106,6 +109,7 @@ impl App {
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         let media =
             MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
+        let email = Postbox::open(&config).map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),
@@ -120,6 +124,7 @@ impl App {
             shutdown: CancellationToken::new(),
             pipeline,
             notify,
+            email,
             links,
             media,
             references: References::new(rand::random),

@@ -6,6 +6,8 @@ use carillon_domain::money::Money;
 use carillon_domain::permission::Role;
 use uuid::Uuid;
 
+use crate::email::{NewEmail, put_email};
+use crate::email_token::{NewToken, put_token};
 use crate::ledger::EntryKind;
 use crate::{Db, StoreError};
 
@@ -64,6 +66,8 @@ pub struct NewOwner<'a> {
     pub password_hash: &'a str,
     /// Whether they operate the platform.
     pub operator: bool,
+    /// What asks them whether the address is theirs: the token, and the mail that holds it.
+    pub verification: Option<(NewToken, NewEmail)>,
 }
 
 /// Money given with the account.
@@ -193,6 +197,10 @@ async fn create_once(db: &Db, new: &NewAccount<'_>) -> Result<Account, StoreErro
                 .bind(new.now)
                 .execute(&mut *tx)
                 .await?;
+            if let Some((token, email)) = &owner.verification {
+                put_token!(tx, token);
+                put_email!(tx, email);
+            }
         }
         Ok(account)
     })

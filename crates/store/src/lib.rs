@@ -16,6 +16,8 @@ pub mod contact;
 pub mod contact_group;
 pub mod conversation;
 pub mod delivery;
+pub mod email;
+pub mod email_token;
 pub mod event;
 pub mod hot;
 pub mod inbound;

@@ -23,15 +23,18 @@ pub struct User {
     pub failures: i64,
     /// Until when signing in is refused, Unix milliseconds.
     pub locked_until: Option<i64>,
+    /// When their address was proved, Unix milliseconds.
+    pub verified_at: Option<i64>,
     /// Unix milliseconds.
     pub created_at: i64,
 }
 
-type Row = (Uuid, String, String, String, bool, i64, Option<i64>, i64);
-const COLUMNS: &str = "id, email, name, password_hash, operator, CAST(failures AS BIGINT), locked_until, created_at";
+type Row = (Uuid, String, String, String, bool, i64, Option<i64>, Option<i64>, i64);
+const COLUMNS: &str =
+    "id, email, name, password_hash, operator, CAST(failures AS BIGINT), locked_until, verified_at, created_at";
 
-fn read((id, email, name, password_hash, operator, failures, locked_until, created_at): Row) -> User {
-    User { id: UserId(id), email, name, password_hash, operator, failures, locked_until, created_at }
+fn read((id, email, name, password_hash, operator, failures, locked_until, verified_at, created_at): Row) -> User {
+    User { id: UserId(id), email, name, password_hash, operator, failures, locked_until, verified_at, created_at }
 }
 
 /// The person with that address (lower case), if any.
@@ -111,4 +114,18 @@ pub async fn role(db: &Db, account: AccountNo, user: UserId) -> Result<Option<Ro
             .await
     })?;
     Ok(row.map(|(role,)| Role::from_i16(role)))
+}
+
+/// Addresses (and names) of an account's owners, in order of membership: who is told when something is wrong.
+pub async fn owners(db: &Db, account: AccountNo) -> Result<Vec<(String, String)>, StoreError> {
+    Ok(read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT u.email, u.name FROM membership m JOIN app_user u ON u.id = m.user_id \
+             WHERE m.account_no = $1 AND m.role = $2 ORDER BY m.created_at, u.id LIMIT 100",
+        )
+        .bind(account.as_i64())
+        .bind(Role::Owner as i16)
+        .fetch_all(c)
+        .await
+    })?)
 }

@@ -4,6 +4,7 @@ use carillon_domain::event::Kinds;
 use carillon_domain::id::{AccountNo, EndpointId};
 use uuid::Uuid;
 
+use crate::email::{NewEmail, put_email};
 use crate::event::{NewEvent, WatchedStates, put_event};
 use crate::{Db, StoreError};
 
@@ -145,7 +146,7 @@ pub async fn create(db: &Db, e: &Endpoint) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Disables an endpoint that was enabled, with the event that tells its account. What waits for it is kept for a replay. False if it was not
+/// Disables an endpoint that was enabled, with the event and the mails that tell its account. What waits for it is kept for a replay. False if it was not
 /// enabled (any more).
 pub async fn disable(
     db: &Db,
@@ -153,6 +154,7 @@ pub async fn disable(
     id: EndpointId,
     status: EndpointStatus,
     event: &NewEvent,
+    mails: &[NewEmail],
 ) -> Result<bool, StoreError> {
     Ok(write_db!(db, |tx| {
         let changed = sqlx::query(
@@ -167,6 +169,9 @@ pub async fn disable(
         .rows_affected();
         if changed > 0 {
             put_event!(tx, event);
+            for mail in mails {
+                put_email!(tx, mail);
+            }
             crate::delivery::put_aside!(tx, account, id);
         }
         changed > 0

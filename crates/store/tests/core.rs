@@ -212,7 +212,14 @@ async fn verify_finds_what_does_not_add_up() {
 async fn people() {
     on_both(async |db| {
         let id = UserId::new(1, 5, AccountNo(0));
-        let owner = NewOwner { id, email: "ada@example.com", name: "Ada", password_hash: "h", operator: true };
+        let owner = NewOwner {
+            id,
+            email: "ada@example.com",
+            name: "Ada",
+            password_hash: "h",
+            operator: true,
+            verification: None,
+        };
         let a = account::create(&db, &NewAccount { owner: Some(owner.clone()), ..plain("A") }).await.unwrap();
         let same = NewOwner { id: UserId::new(1, 6, AccountNo(0)), ..owner };
         let taken = account::create(&db, &NewAccount { owner: Some(same), ..plain("B") }).await.unwrap_err();

@@ -7,6 +7,7 @@ use carillon_domain::account::Settings;
 use carillon_domain::id::{AccountId, AccountNo, SessionId, UserId};
 use carillon_domain::money::Money;
 use carillon_store::account::{NewAccount, NewOwner, StartingCredit};
+use carillon_store::email_token::Purpose;
 use carillon_store::session::{Rotation, Session};
 use carillon_store::user::User;
 use carillon_store::{StoreError, account, session, user};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::email_links;
 use super::error::{Code, Problem};
 use super::extract::Json;
 use super::sessions::Person;
@@ -105,7 +107,7 @@ impl FromRequestParts<App> for Origin {
 }
 
 /// The address as it is compared: trimmed, lower case; refused if nothing could be delivered to it.
-fn email(text: &str) -> Result<String, Problem> {
+pub(super) fn email(text: &str) -> Result<String, Problem> {
     let email = text.trim().to_lowercase();
     let parts = email.split_once('@');
     let fine = email.len() <= 254
@@ -133,6 +135,8 @@ pub(super) fn name(text: &str, pointer: &'static str) -> Result<String, Problem>
 }
 
 /// Register a person and an account they own.
+///
+/// Where the server sends mail, they get a link that confirms their address.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "Access", operation_id = "register", security(()), request_body = Registration,
     responses((status = 201, body = Tokens)))]
 pub async fn register(
@@ -163,6 +167,7 @@ pub async fn register(
             name: &person,
             password_hash: &password_hash,
             operator: false,
+            verification: email_links::link(&app, Purpose::Verification, user, &email, &person),
         }),
         credit: (gift > Money::ZERO).then(|| StartingCredit {
             amount: gift,
@@ -178,6 +183,7 @@ pub async fn register(
         }
         other => other.into(),
     })?;
+    app.email.wake();
     let tokens = open_session(&app, user, account.no, account.id, origin).await?;
     Ok((StatusCode::CREATED, Json(tokens)))
 }

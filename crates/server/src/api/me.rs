@@ -58,6 +58,8 @@ pub struct UserView {
     #[schema(value_type = String)]
     id: UserId,
     email: String,
+    /// Whether they have shown that the address is theirs.
+    email_verified: bool,
     name: String,
     #[schema(value_type = String)]
     session: SessionId,
@@ -81,7 +83,13 @@ pub async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, Prob
     let user = match caller.actor {
         Actor::User(id, session) => {
             let person = user::by_id(&app.db, id).await?;
-            Some(UserView { id, email: person.email, name: person.name, session })
+            Some(UserView {
+                id,
+                email_verified: person.verified_at.is_some(),
+                email: person.email,
+                name: person.name,
+                session,
+            })
         }
         _ => None,
     };

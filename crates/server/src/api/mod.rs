@@ -20,6 +20,7 @@ pub mod contacts;
 pub mod conversations;
 mod csv_table;
 mod docs;
+pub mod email_links;
 pub mod estimates;
 pub mod explain;
 pub mod groups;
@@ -81,6 +82,9 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(email_links::verify_email))
+        .routes(routes!(email_links::forgot_password))
+        .routes(routes!(email_links::reset_password))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
         .routes(routes!(api_keys::create, api_keys::list))
@@ -198,6 +202,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
         .route("/m/{token}", get(media::open))
+        .route("/verify-email", get(email_links::page))
+        .route("/reset-password", get(email_links::page))
+        .route("/email-links.js", get(email_links::script))
         .route("/docs", get(docs::page))
         .route("/docs/docs.js", get(docs::script))
         .route("/docs/problems", get(docs::problems))

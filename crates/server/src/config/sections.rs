@@ -32,6 +32,7 @@ pub struct Config {
     pub pipeline: Pipeline,
     pub throughput: Throughput,
     pub webhooks: Webhooks,
+    pub email: Email,
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
     pub inbound: Inbound,
@@ -102,6 +103,13 @@ sections! {
     Throughput { regular: u32, premium: u32, vip: u32, }
     /// What is told to customers' servers.
     Webhooks { allow_http: bool, allow_private: bool, per_endpoint: u16, in_flight_max: u16, timeout_ms: u64, keep_days: u16, }
+    /// Mail to people.
+    Email {
+        smtp_host: String, smtp_port: u16, tls: MailTls, ca_file: PathBuf, user: String,
+        #[serde(deserialize_with = "super::connection::secret")]
+        password: SecretString,
+        from: String, link_url: String, verification_hours: u16, reset_minutes: u16,
+    }
     /// Messages from phones.
     Inbound { parts_wait_s: u32, answers_per_hour: u32, }
     /// The carrier that sends nothing.
@@ -124,6 +132,18 @@ pub enum MediaPlace {
     Disk,
     /// In a bucket.
     S3,
+}
+
+/// How the line to the mail server is guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailTls {
+    /// Not at all.
+    None,
+    /// TLS begins after a word in clear; without it nothing is sent.
+    Starttls,
+    /// TLS from the first octet.
+    Tls,
 }
 
 /// How log lines look.
@@ -177,7 +197,20 @@ impl Media {
     }
 }
 
+impl Email {
+    /// Whether mail is sent at all.
+    pub fn is_on(&self) -> bool {
+        !self.smtp_host.is_empty()
+    }
+}
+
 impl Config {
+    /// Where the links in mails begin.
+    pub fn link_base(&self) -> &str {
+        let own = &self.email.link_url;
+        if own.is_empty() { &self.server.public_url } else { own }
+    }
+
     /// The URL of the database: the setting, or SQLite in the data folder.
     pub fn database_url(&self) -> String {
         use secrecy::ExposeSecret;
@@ -263,6 +296,22 @@ pub(super) fn check(c: &Config) -> Vec<String> {
         ),
         ((100..=60_000).contains(&c.webhooks.timeout_ms), "`webhooks.timeout_ms` is 100 to 60000"),
         ((4..=365).contains(&c.webhooks.keep_days), "`webhooks.keep_days` is 4 to 365: longer than an event is tried"),
+        (
+            !c.email.is_on() || c.email.from.parse::<lettre::message::Mailbox>().is_ok(),
+            "`email.from` is an address, perhaps with a name, such as Carillon <no-reply@example.com>",
+        ),
+        (
+            !c.email.is_on() || (is_address(c.link_base()) && !c.link_base().is_empty()),
+            "`email.link_url`, or `server.public_url`, is https:// (or http://) and a host, without a path: links in mails begin with it",
+        ),
+        (
+            c.email.tls != MailTls::None || c.email.user.is_empty(),
+            "`email.user` needs `email.tls`: the password would be read by anybody on the way",
+        ),
+        (
+            (1..=720).contains(&c.email.verification_hours) && (5..=1_440).contains(&c.email.reset_minutes),
+            "`email.verification_hours` is 1 to 720, `email.reset_minutes` is 5 to 1440",
+        ),
         (
             tracing_subscriber::EnvFilter::try_new(&c.log.level).is_ok(),
             "`log.level` is error, warn, info, debug, trace or a filter of these",

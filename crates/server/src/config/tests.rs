@@ -99,3 +99,20 @@ fn the_documented_connection_is_the_connection_there_is() {
     let fields = text.matches(": ").count();
     assert_eq!(documented.len(), fields, "each field is documented: {text}");
 }
+
+#[test]
+fn mail_needs_a_sender_and_a_place_for_links() {
+    let mistakes = |file: &str| with(file, &[], &[]).map_or_else(|m| m.0, |_| Vec::new());
+    let whole = "[server]\npublic_url = \"https://a.example\"\n[email]\nsmtp_host = \"m.example\"\nfrom = \"C <c@a.example>\"\n";
+    assert!(mistakes(whole).is_empty());
+    for (file, setting) in [
+        ("[email]\nsmtp_host = \"m.example\"\nfrom = \"c@a.example\"".to_owned(), "`email.link_url`"),
+        (whole.replace("C <c@a.example>", "nobody"), "`email.from`"),
+        (format!("{whole}tls = \"none\"\nuser = \"u\""), "`email.user`"),
+        (format!("{whole}reset_minutes = 1"), "`email.reset_minutes`"),
+        (format!("{whole}link_url = \"https://a.example/path\""), "`email.link_url`"),
+    ] {
+        let found = mistakes(&file);
+        assert!(found.len() == 1 && found[0].contains(setting), "{setting}: {found:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
-use carillon_store::{Db, StoreError, inbound, smpp_delivery, sweep, verification};
+use carillon_store::{Db, StoreError, email, email_token, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::media;
@@ -23,6 +23,8 @@ const PARKED_MS: i64 = 86_400_000;
 const INBOUND_SEEN_MS: i64 = 2 * 86_400_000;
 /// An attempt that was decided may still get its receipt for so long.
 const DECIDED_MS: i64 = 10 * 86_400_000;
+/// Mail that was given up can be looked into for so long.
+const EMAIL_MS: i64 = 30 * 86_400_000;
 /// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
 const CODE_LEFT_MS: i64 = 600_000;
 
@@ -55,6 +57,19 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
     while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
     forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
+    while email_token::forget(&app.db, now, PAGE).await? > 0 {}
+    forget_emails(&app.db, now - EMAIL_MS).await?;
+    Ok(())
+}
+
+/// Mail written before an instant and not sent is gone.
+async fn forget_emails(db: &Db, before: i64) -> Result<(), StoreError> {
+    let mut from = AccountNo::PLATFORM;
+    while let Some(account) = email::account_from(db, from).await? {
+        while email::forget(db, account, before, PAGE).await? > 0 {}
+        let Some(next) = account.0.checked_add(1) else { break };
+        from = AccountNo(next);
+    }
     Ok(())
 }
 

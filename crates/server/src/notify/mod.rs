@@ -3,9 +3,11 @@
 //! What happened is written to the outbox (`store::event`) by the transaction that made it so. `outbox` is its one consumer, in the one process
 //! that has the `lead`; in one transaction it writes what each subscriber is to get and takes the row away. `deliver` sends what is for webhooks: `render` puts a payload
 //! together, `sign` signs it, `guard` sees where it goes, `attempt` sends it once, `record` writes down what became of it.
+//! `email` sends mail to people.
 
 pub mod attempt;
 mod deliver;
+pub mod email;
 pub mod guard;
 mod lead;
 mod outbox;
@@ -202,6 +204,7 @@ pub fn start(app: &App) {
     tokio::spawn(outbox::run(app.clone()));
     tokio::spawn(deliver::run(app.clone()));
     tokio::spawn(sweep::run(app.clone()));
+    tokio::spawn(email::run(app.clone()));
     let app = app.clone();
     tokio::spawn(async move {
         let shutdown = app.shutdown.clone();

@@ -8,12 +8,15 @@ use carillon_domain::id::EndpointId;
 use carillon_domain::webhook::{ATTEMPTS_MAX, Verdict};
 use carillon_store::StoreError;
 use carillon_store::delivery::{self, Attempted, Delivery, DeliveryState};
-use carillon_store::webhook::{self, EndpointStatus};
+use carillon_store::email::{EmailKind, NewEmail};
+use carillon_store::user;
+use carillon_store::webhook::{self, Endpoint, EndpointStatus};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
 use super::attempt::{Line, log_with};
 use super::deliver::Report;
+use super::email::{USEFUL_MS, for_people};
 use crate::app::App;
 
 /// Attempts one transaction records.
@@ -93,11 +96,42 @@ async fn disable(app: &App, d: &Delivery, log: String, status: EndpointStatus) -
     }
     let reason = if status == EndpointStatus::Gone { "gone" } else { "failing" };
     let event = app.event(account, EventKind::WebhookDisabled, Some(endpoint.id.0), None);
-    if webhook::disable(&app.db, account, endpoint.id, status, &event).await? {
+    let mails = mails(app, &endpoint, status, event.at).await?;
+    if webhook::disable(&app.db, account, endpoint.id, status, &event, &mails).await? {
         tracing::info!(endpoint = %endpoint.id, reason, "a webhook endpoint was disabled: {reason}");
         metrics::counter!("carillon_webhook_disabled_total", "reason" => reason).increment(1);
         app.notify.reload(&app.db).await?;
         app.notify.wake();
+        app.email.wake();
     }
     Ok(())
+}
+
+/// What the account's owners are told of an endpoint's end, if mail is on. Of its address only where it is: paths and queries hold secrets.
+async fn mails(app: &App, endpoint: &Endpoint, status: EndpointStatus, now: i64) -> Result<Vec<NewEmail>, StoreError> {
+    if !app.config.email.is_on() {
+        return Ok(Vec::new());
+    }
+    let account = app.account(endpoint.account).await?;
+    let origin =
+        reqwest::Url::parse(&endpoint.url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization());
+    let reason = match status {
+        EndpointStatus::Gone => "it answered 410, which says that it is gone for good",
+        _ => "it took nothing for three days",
+    };
+    let (id, at, days) = (endpoint.id.to_string(), for_people(now), app.config.webhooks.keep_days.to_string());
+    let owners = user::owners(&app.db, endpoint.account).await?;
+    let mail = |(address, name): &(String, String)| {
+        let words = [
+            ("name", name.as_str()),
+            ("endpoint", &id),
+            ("account", &account.name),
+            ("origin", &origin),
+            ("at", &at),
+            ("reason", reason),
+            ("days", &days),
+        ];
+        app.email_to(endpoint.account, EmailKind::WebhookDisabled, address, &words, now + USEFUL_MS)
+    };
+    Ok(owners.iter().filter_map(mail).collect())
 }

@@ -6,4 +6,5 @@ mod api;
 mod app;
 mod faults;
 mod hooks;
+mod mail;
 mod smpp_server;

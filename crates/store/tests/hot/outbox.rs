@@ -114,12 +114,12 @@ async fn an_endpoint_is_disabled_once_and_its_account_hears_it() {
             at: w.now,
         };
         for (counter, done) in [(1, true), (2, false)] {
-            let disabled = webhook::disable(&w.db, a, e.id, EndpointStatus::Gone, &told(counter)).await.unwrap();
+            let disabled = webhook::disable(&w.db, a, e.id, EndpointStatus::Gone, &told(counter), &[]).await.unwrap();
             assert_eq!((disabled, w.count("event").await), (done, 1));
         }
         let all = webhook::all(&w.db).await.unwrap();
         assert_eq!((all[0].status, all[0].status_at), (EndpointStatus::Gone, w.now));
-        let foreign = webhook::disable(&w.db, AccountNo(99), e.id, EndpointStatus::Gone, &told(3)).await.unwrap();
+        let foreign = webhook::disable(&w.db, AccountNo(99), e.id, EndpointStatus::Gone, &told(3), &[]).await.unwrap();
         assert!(!foreign);
     })
     .await;

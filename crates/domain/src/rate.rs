@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-/// A second as the sender counts it, milliseconds: the wire may bring two parts closer together than they were sent.
-const SECOND_MS: u64 = 1_010;
+/// A second as the sender counts it, milliseconds: the wire may bring two parts closer together than they were sent. With 10 to spare a busy
+/// machine's carrier saw 204 where 200 may go (`bench rate`); more than these 15 would cost too much of the rate.
+const SECOND_MS: u64 = 1_015;
 
 /// Parts a second; time is the caller's, in milliseconds since any fixed moment.
 #[derive(Debug, Clone)]

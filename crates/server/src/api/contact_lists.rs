@@ -1,13 +1,14 @@
 //! All contacts of an account as CSV.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use carillon_domain::contact::Declared;
-use carillon_domain::id::AccountNo;
 use carillon_store::contact::{self, Contact, Filter};
-use carillon_store::{Db, contact_group};
+use carillon_store::contact_group;
 
-use super::csv_table::{Out, cut_off, plain, streamed};
+use super::csv_table::{plain, streamed};
 use super::error::Problem;
 use super::extract::{Can, ContactsRead};
 use super::messages::phone;
@@ -27,38 +28,15 @@ const COLUMNS: [&str; 7] = ["id", "phone", "name", "external_id", "status", "tag
 pub async fn export(State(app): State<App>, caller: Can<ContactsRead>) -> Result<Response, Problem> {
     let account = caller.account;
     let declared = contact_group::declared(&app.db, account).await?;
-    let (mut out, response) = streamed("contacts");
-    tokio::spawn(async move {
-        if let Err(error) = write(&app.db, account, &declared, &mut out).await {
-            cut_off(out, error);
+    let columns = COLUMNS.iter().map(|name| (*name).to_owned()).chain(declared.keys().cloned()).collect();
+    let declared = Arc::new(declared);
+    Ok(streamed("contacts", columns, move |before| {
+        let (app, declared) = (app.clone(), declared.clone());
+        async move {
+            let page = contact::list(&app.db, account, Filter::default(), before, PAGE).await?;
+            Ok((page.iter().map(|c| record(c, &declared)).collect(), page.last().map(|c| c.id)))
         }
-    });
-    Ok(response)
-}
-
-async fn write(db: &Db, account: AccountNo, declared: &Declared, out: &mut Out) -> std::io::Result<()> {
-    let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
-    let mut heading = Some(COLUMNS.into_iter().chain(declared.keys().map(String::as_str)));
-    let mut before = None;
-    loop {
-        let page = contact::list(db, account, Filter::default(), before, PAGE).await.map_err(|e| other(&e))?;
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        if let Some(names) = heading.take() {
-            writer.write_record(names)?;
-        }
-        for contact in &page {
-            writer.write_record(record(contact, declared))?;
-        }
-        let bytes = writer.into_inner().map_err(|e| other(&e))?;
-        if !bytes.is_empty() && out.send_data(bytes.into()).await.is_err() {
-            // The caller hung up.
-            return Ok(());
-        }
-        match page.last() {
-            Some(last) => before = Some(last.id),
-            None => return Ok(()),
-        }
-    }
+    }))
 }
 
 fn record(c: &Contact, declared: &Declared) -> Vec<String> {

@@ -1,10 +1,13 @@
 //! Tables as CSV: of two columns, read whole with every bad row named, and written; longer ones streamed out.
 
+use std::io;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use carillon_store::StoreError;
 use http_body_util::channel::{Channel, Sender};
 
 use super::error::{Code, Problem};
@@ -97,23 +100,63 @@ pub(super) fn answer(name: &str, columns: [&str; 2], rows: impl Iterator<Item = 
     (headers, text).into_response()
 }
 
-/// Where a long table is written to, piece by piece.
-pub(super) type Out = Sender<Bytes, std::io::Error>;
-
-/// An answer of a table that is longer than memory should hold, to be saved under `name`, and where to write it.
-pub(super) fn streamed(name: &str) -> (Out, Response) {
-    let (out, body) = Channel::new(2);
+/// A table that is longer than memory should hold, to be saved under `name`. `page` reads the rows behind a place, and the place behind
+/// those; without one the table is at its end.
+pub(super) fn streamed<R, P, F>(
+    name: &str,
+    columns: Vec<String>,
+    page: impl FnMut(Option<P>) -> F + Send + 'static,
+) -> Response
+where
+    R: IntoIterator<Item = String> + Send,
+    P: Send + 'static,
+    F: Future<Output = Result<(Vec<R>, Option<P>), StoreError>> + Send,
+{
+    let (mut out, body) = Channel::new(2);
+    tokio::spawn(async move {
+        if let Err(error) = write(columns, page, &mut out).await {
+            // Aborted, so that the caller does not take what came for all of it.
+            tracing::warn!(%error, "an export was cut off: {error}");
+            out.abort(error);
+        }
+    });
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
     ];
-    (out, (headers, Body::new(body)).into_response())
+    (headers, Body::new(body)).into_response()
 }
 
-/// Ends a table that could not be written whole, so that the caller does not take what came for all of it.
-pub(super) fn cut_off(out: Out, error: std::io::Error) {
-    tracing::warn!(%error, "an export was cut off: {error}");
-    out.abort(error);
+async fn write<R, P, F>(
+    columns: Vec<String>,
+    mut page: impl FnMut(Option<P>) -> F,
+    out: &mut Sender<Bytes, io::Error>,
+) -> io::Result<()>
+where
+    R: IntoIterator<Item = String>,
+    F: Future<Output = Result<(Vec<R>, Option<P>), StoreError>>,
+{
+    let mut heading = Some(columns);
+    let mut after = None;
+    loop {
+        let (rows, next) = page(after).await.map_err(io::Error::other)?;
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        if let Some(names) = heading.take() {
+            writer.write_record(names)?;
+        }
+        for row in rows {
+            writer.write_record(row.into_iter().collect::<Vec<_>>())?;
+        }
+        let bytes = writer.into_inner().map_err(|e| io::Error::other(e.to_string()))?;
+        if !bytes.is_empty() && out.send_data(bytes.into()).await.is_err() {
+            // The caller hung up.
+            return Ok(());
+        }
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// What strangers wrote: a spreadsheet must not take it for a formula.

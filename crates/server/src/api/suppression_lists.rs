@@ -6,12 +6,11 @@ use carillon_domain::account::Settings;
 use carillon_domain::id::AccountNo;
 use carillon_domain::message::Category;
 use carillon_domain::suppression::Source;
-use carillon_store::Db;
 use carillon_store::suppression::{self, Filter, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::csv_table::{Out, cut_off, is_csv, plain, streamed};
+use super::csv_table::{is_csv, plain, streamed};
 use super::error::{Code, Problem};
 use super::extract::{Can, Json, Operate, SuppressionsManage, body_of, check_content_type, parse_json};
 use super::messages::phone;
@@ -199,40 +198,14 @@ pub async fn platform_export(State(app): State<App>, _: Can<Operate>) -> Respons
 }
 
 fn give(app: &App, account: AccountNo) -> Response {
-    let (mut out, response) = streamed("suppressions");
     let db = app.db.clone();
-    tokio::spawn(async move {
-        if let Err(error) = write(&db, account, &mut out).await {
-            cut_off(out, error);
+    streamed("suppressions", COLUMNS.map(str::to_owned).to_vec(), move |before| {
+        let db = db.clone();
+        async move {
+            let page = suppression::list(&db, account, Filter::default(), before, EXPORT_PAGE).await?;
+            Ok((page.iter().map(|s| record(s, account)).collect(), page.last().map(|s| s.id)))
         }
-    });
-    response
-}
-
-async fn write(db: &Db, account: AccountNo, out: &mut Out) -> std::io::Result<()> {
-    let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
-    let mut before = None;
-    let mut heading = Some(COLUMNS);
-    loop {
-        let page =
-            suppression::list(db, account, Filter::default(), before, EXPORT_PAGE).await.map_err(|e| other(&e))?;
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        if let Some(names) = heading.take() {
-            writer.write_record(names)?;
-        }
-        for entry in &page {
-            writer.write_record(record(entry, account))?;
-        }
-        let bytes = writer.into_inner().map_err(|e| other(&e))?;
-        if !bytes.is_empty() && out.send_data(bytes.into()).await.is_err() {
-            // The caller hung up.
-            return Ok(());
-        }
-        match page.last() {
-            Some(last) => before = Some(last.id),
-            None => return Ok(()),
-        }
-    }
+    })
 }
 
 fn record(s: &Suppression, account: AccountNo) -> [String; 8] {

@@ -16,8 +16,8 @@ use carillon::config::Config;
 use carillon::pipeline::Inbound;
 use carillon::smpp_server::{self, Running};
 use carillon_smpp::{
-    BindKind, ClientConfig, CommandStatus, ConnectError, DeliverSm, Event, Events, Limits, Pdu, ReplyTo, Session,
-    SubmitSm, connect,
+    BindKind, ClientConfig, CommandStatus, ConnectError, DeliverSm, Event, Events, Limits, Listener, Pdu, ReplyTo,
+    ServerConfig, Session, SubmitSm, connect,
 };
 use carillon_store::account::Account;
 use serde_json::{Value, json};
@@ -46,6 +46,19 @@ pub struct Credential {
 impl Smpp {
     pub async fn start() -> Smpp {
         Smpp::with(|_| {}).await
+    }
+
+    /// With one connection, to the carrier that listens there and has taken no bind yet.
+    pub async fn with_carrier() -> (Smpp, Listener) {
+        let carrier = Listener::bind(([127, 0, 0, 1], 0).into(), ServerConfig::default()).await.unwrap();
+        let port = carrier.local_addr().unwrap().port();
+        let s = Smpp::with(|c| {
+            let text = format!("[[connection]]\nname = \"c\"\nkind = \"smpp\"\nhost = \"127.0.0.1\"\nport = {port}\nsystem_id = \"a\"\npassword = \"b\"\n");
+            let sources = carillon::config::Sources { file: Some(("test".into(), text)), ..Default::default() };
+            c.connections = carillon::config::load(&sources).unwrap().config.connections;
+        })
+        .await;
+        (s, carrier)
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Smpp {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use carillon_smpp::pdu::{CancelSm, ReplaceSm};
-use carillon_smpp::{Address, BindKind, CommandStatus, Event, Limits, Listener, Pdu, ServerConfig, SubmitSm};
+use carillon_smpp::{Address, BindKind, CommandStatus, Event, Limits, Pdu, SubmitSm};
 use serde_json::{Value, json};
 
 use super::{Client, Credential, Smpp, number, sm};
@@ -163,14 +163,7 @@ impl Smpp {
 /// Messages that wait for their carrier: the one that is replaced reaches it with the new text alone, in whatever alphabet it was written.
 #[tokio::test]
 async fn what_waits_for_its_carrier_reaches_it_as_replaced() {
-    let carrier = Listener::bind(([127, 0, 0, 1], 0).into(), ServerConfig::default()).await.unwrap();
-    let port = carrier.local_addr().unwrap().port();
-    let s = Smpp::with(|c| {
-        let text = format!("[[connection]]\nname = \"c\"\nkind = \"smpp\"\nhost = \"127.0.0.1\"\nport = {port}\nsystem_id = \"a\"\npassword = \"b\"\n");
-        let sources = carillon::config::Sources { file: Some(("test".into(), text)), ..Default::default() };
-        c.connections = carillon::config::load(&sources).unwrap().config.connections;
-    })
-    .await;
+    let (s, carrier) = Smpp::with_carrier().await;
     let credential: Credential = s.credential(json!({})).await;
     let mut client = s.bind(&credential, BindKind::Transceiver).await;
     let to = number(1);

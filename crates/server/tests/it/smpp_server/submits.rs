@@ -2,7 +2,7 @@
 
 use carillon_smpp::pdu::{CancelSm, DataSm, Destination, QuerySm, SubmitMulti};
 use carillon_smpp::tlv::{self, Tag, Tlvs};
-use carillon_smpp::{Address, BindKind, CommandStatus, Event, Limits, Listener, Pdu, ServerConfig, SubmitSm};
+use carillon_smpp::{Address, BindKind, CommandStatus, Event, Limits, Pdu, SubmitSm};
 use serde_json::json;
 
 use super::{Client, Smpp, number, sm};
@@ -276,14 +276,7 @@ async fn query_and_cancel() {
 /// The parts a customer cut reach the carrier octet for octet.
 #[tokio::test]
 async fn own_parts_reach_the_carrier_unchanged() {
-    let carrier = Listener::bind(([127, 0, 0, 1], 0).into(), ServerConfig::default()).await.unwrap();
-    let port = carrier.local_addr().unwrap().port();
-    let s = Smpp::with(|c| {
-        let text = format!("[[connection]]\nname = \"c\"\nkind = \"smpp\"\nhost = \"127.0.0.1\"\nport = {port}\nsystem_id = \"a\"\npassword = \"b\"\n");
-        let sources = carillon::config::Sources { file: Some(("test".into(), text)), ..Default::default() };
-        c.connections = carillon::config::load(&sources).unwrap().config.connections;
-    })
-    .await;
+    let (s, carrier) = Smpp::with_carrier().await;
     let bound = carrier.accept().await.unwrap().bind_request().await.unwrap();
     let mut carrier = Client::new(bound.accept(Limits::default()).await.unwrap());
     let credential = s.credential(json!({})).await;

@@ -36,18 +36,6 @@ pub async fn replace(db: &Db, before: &Message, new: &NewMessage) -> Result<(), 
     let open = [State::Scheduled.number(), State::Queued.number()];
     let more = new.held() - before.held;
     write_db!(db, |tx| {
-        // The account first, as the hot path does: whoever moves its money or settles its messages waits here.
-        let paid = sqlx::query(
-            "UPDATE balance SET available = available - $2, held = held + $2 WHERE account_no = $1 AND available - $2 >= 0",
-        )
-        .bind(account)
-        .bind(more.0)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        if paid == 0 {
-            return Err(ReplaceError::Short);
-        }
         let changed = sqlx::query(
             "UPDATE message SET flags = $3, encoding = $4, parts = $5, part_states = NULL, body = $6, unit_price = $7, held = $8, \
              reference = $9, due_at = $10, expires_at = $11 WHERE account_no = $1 AND id = $2 AND state IN ($12, $13) AND attempts = 0 \
@@ -78,6 +66,18 @@ pub async fn replace(db: &Db, before: &Message, new: &NewMessage) -> Result<(), 
                 .fetch_optional(&mut *tx)
                 .await?;
             return Err(ReplaceError::Changed { waits: state.is_some_and(|(state,)| open.contains(&state)) });
+        }
+        // The message first, then the money, as the hot path does when it settles.
+        let paid = sqlx::query(
+            "UPDATE balance SET available = available - $2, held = held + $2 WHERE account_no = $1 AND available - $2 >= 0",
+        )
+        .bind(account)
+        .bind(more.0)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if paid == 0 {
+            return Err(ReplaceError::Short);
         }
         if let (Some(was), Some(is)) = (before.due_at, new.due_at)
             && was != is

@@ -53,7 +53,7 @@ use queue::Job;
 use routing::Costs;
 #[cfg(test)]
 use sim::Hot;
-use writer::{IntakeEntry, SettleEntry, Writer};
+use writer::{IntakeEntry, SettleEntry, Takes, Writer};
 
 pub use carrier::{ConnectionState, Late, LineState};
 pub use inbound::{Ack, Arrived, Inbound, OwnNumbers};
@@ -217,7 +217,7 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the pipeline and starts the writer, the feeder and the pulse; `Running::finish` ends them. Messages wait until `set_routing` says
+    /// Opens the pipeline and starts the writers, the feeder and the pulse; `Running::finish` ends them. Messages wait until `set_routing` says
     /// where they may go.
     pub async fn start(
         config: PipelineConfig,
@@ -227,10 +227,19 @@ impl Pipeline {
         tiers: impl IntoIterator<Item = (AccountNo, Tier)>,
     ) -> Result<(Pipeline, Running), StoreError> {
         let (pipeline, hot, reader) = Self::open(config, clock, db, prices, tiers, Vec::new(), rand::random()).await?;
-        let writer = Writer::new(pipeline.clone(), hot).spawn();
+        let writers = match db {
+            Db::Sqlite(_) => vec![Writer::new(pipeline.clone(), Takes::Both, hot).spawn()],
+            Db::Postgres(_) => {
+                let beside = Hot::open(db, rand::random()).await?;
+                vec![
+                    Writer::new(pipeline.clone(), Takes::Requests, beside).spawn(),
+                    Writer::new(pipeline.clone(), Takes::Outcomes, hot).spawn(),
+                ]
+            }
+        };
         let feeder = tokio::spawn(feed::run(pipeline.clone(), reader));
         let pulse = tokio::spawn(pulse::run(pipeline.clone()));
-        Ok((pipeline.clone(), Running { pipeline, writer, feeder, pulse }))
+        Ok((pipeline.clone(), Running { pipeline, writers, feeder, pulse }))
     }
 
     /// Opens the hot path, erases what was being loaded when the program ended, and reads what is due; nothing runs yet.
@@ -456,7 +465,7 @@ impl Pipeline {
 /// The tasks of a running pipeline.
 pub struct Running {
     pipeline: Pipeline,
-    writer: std::thread::JoinHandle<()>,
+    writers: Vec<std::thread::JoinHandle<()>>,
     feeder: tokio::task::JoinHandle<()>,
     pulse: tokio::task::JoinHandle<()>,
 }
@@ -471,12 +480,12 @@ impl Running {
     /// Ends the pipeline once all that was handed to the writer is durable, or the database takes nothing for longer than `patience`: then
     /// it is as after a crash. Links are to be stopped before.
     pub async fn finish(self, patience: Duration) {
-        let Running { pipeline, writer, feeder, pulse } = self;
+        let Running { pipeline, writers, feeder, pulse } = self;
         pipeline.0.stop.cancel();
         let _ = feeder.await;
         let _ = pulse.await;
         pipeline.0.drained.store(true, Ordering::Release);
-        let mut ended = tokio::task::spawn_blocking(move || writer.join());
+        let mut ended = tokio::task::spawn_blocking(move || writers.into_iter().for_each(|writer| drop(writer.join())));
         if tokio::time::timeout(patience, &mut ended).await.is_err() {
             pipeline.0.abandoned.store(true, Ordering::Release);
             let _ = ended.await;

@@ -29,7 +29,7 @@ use carillon_store::{Db, StoreError};
 use tokio::sync::oneshot;
 
 use super::dispatch::Tried;
-use super::writer::{SettleEntry, Then, Writer};
+use super::writer::{SettleEntry, Takes, Then, Writer};
 use super::{ConnectionInfo, Pipeline, PipelineConfig, feed, pulse};
 use crate::clock::Clock;
 use crate::jobs::sweep;
@@ -265,7 +265,7 @@ impl World {
         let (pipeline, mut hot, reader) = self.runtime.block_on(opened).unwrap();
         hot.aloud = self.laws.aloud;
         let _guard = self.runtime.enter();
-        let writer = Writer::new(pipeline.clone(), hot);
+        let writer = Writer::new(pipeline.clone(), Takes::Both, hot);
         self.process = Some(Process { pipeline, writer, reader: Some(reader), feeding: None, rounds: 0, ticks: 0 });
         for carrier in 0..self.carriers.len() {
             let after = self.dice.between(1, 300);

@@ -1,5 +1,6 @@
-//! The one thread that commits: it takes what has arrived while its last commit ran, requests and outcomes in turn, and after each commit
-//! carries out what follows. No timer: batches form by themselves, the larger the busier it is.
+//! The thread that commits: it takes what has arrived while its last commit ran, requests and outcomes, and after each commit carries out
+//! what follows. No timer: batches form by themselves, the larger the busier it is. On PostgreSQL there are two, one for requests and one
+//! for outcomes, because a round there takes long, whatever it holds; a message changes state in the second only.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,14 +48,30 @@ pub(super) enum Then {
 struct Waiting {
     intake: VecDeque<IntakeEntry>,
     settle: VecDeque<SettleEntry>,
+    /// Two writers share the work.
+    divided: bool,
     stopped: bool,
 }
 
-/// What waits for the writer.
+/// What a writer commits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Takes {
+    /// Everything there is.
+    Both,
+    /// Requests; another writer takes the outcomes.
+    Requests,
+    /// Outcomes; another writer takes the requests.
+    Outcomes,
+}
+
+/// What waits for the writers.
 #[derive(Default)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
-    arrived: Condvar,
+    /// For whoever takes requests.
+    requests: Condvar,
+    /// For whoever takes outcomes and nothing else.
+    outcomes: Condvar,
 }
 
 impl Inbox {
@@ -68,7 +85,7 @@ impl Inbox {
         }
         waiting.intake.push_back(entry);
         drop(waiting);
-        self.arrived.notify_one();
+        self.requests.notify_one();
         Ok(())
     }
 
@@ -76,9 +93,10 @@ impl Inbox {
         let mut waiting = self.waiting.lock();
         waiting.settle.extend(entries);
         let any = !waiting.settle.is_empty();
+        let divided = waiting.divided;
         drop(waiting);
         if any {
-            self.arrived.notify_one();
+            if divided { &self.outcomes } else { &self.requests }.notify_one();
         }
     }
 
@@ -88,33 +106,42 @@ impl Inbox {
     }
 
     /// Waits a moment if there is nothing. False once stopped and empty.
-    fn wait(&self, stopping: bool) -> bool {
+    fn wait(&self, takes: Takes, stopping: bool) -> bool {
         let mut waiting = self.waiting.lock();
-        if waiting.intake.is_empty() && waiting.settle.is_empty() {
+        let (intake, settle) = (waiting.intake.is_empty(), waiting.settle.is_empty());
+        let (empty, arrived) = match takes {
+            Takes::Both => (intake && settle, &self.requests),
+            Takes::Requests => (intake, &self.requests),
+            Takes::Outcomes => (settle, &self.outcomes),
+        };
+        if empty {
             if stopping {
-                waiting.stopped = true;
+                waiting.stopped |= takes != Takes::Outcomes;
                 return false;
             }
-            self.arrived.wait_for(&mut waiting, Duration::from_millis(100));
+            arrived.wait_for(&mut waiting, Duration::from_millis(100));
         }
         true
     }
 
     /// What has arrived, up to about `max` messages of each sort.
-    fn take(&self, max: usize) -> (Vec<IntakeEntry>, Vec<SettleEntry>) {
+    fn take(&self, takes: Takes, max: usize) -> (Vec<IntakeEntry>, Vec<SettleEntry>) {
         let mut waiting = self.waiting.lock();
-        let mut messages = 0;
-        let mut count = 0;
-        for entry in &waiting.intake {
-            if messages >= max {
-                break;
-            }
-            messages += entry.request.messages.len().max(1);
-            count += 1;
+        let (mut intake, mut settle) = (Vec::new(), Vec::new());
+        if takes != Takes::Outcomes {
+            let mut messages = 0;
+            let fits = |entry: &&IntakeEntry| {
+                let room = messages < max;
+                messages += entry.request.messages.len().max(1);
+                room
+            };
+            let count = waiting.intake.iter().take_while(fits).count();
+            intake.extend(waiting.intake.drain(..count));
         }
-        let intake = waiting.intake.drain(..count).collect();
-        let count = waiting.settle.len().min(max);
-        let settle = waiting.settle.drain(..count).collect();
+        if takes != Takes::Requests {
+            let count = waiting.settle.len().min(max);
+            settle.extend(waiting.settle.drain(..count));
+        }
         (intake, settle)
     }
 }
@@ -122,6 +149,7 @@ impl Inbox {
 /// See the module.
 pub(super) struct Writer {
     pipeline: Pipeline,
+    takes: Takes,
     pub(super) hot: Hot,
     /// Its own, so that an answer of the database wakes this thread and no other (measured on PostgreSQL).
     runtime: tokio::runtime::Runtime,
@@ -131,15 +159,18 @@ pub(super) struct Writer {
 
 impl Writer {
     /// The hot path's connection is made by its first commit, in the writer's own runtime.
-    pub(super) fn new(pipeline: Pipeline, hot: Hot) -> Writer {
+    pub(super) fn new(pipeline: Pipeline, takes: Takes, hot: Hot) -> Writer {
+        if takes != Takes::Both {
+            pipeline.0.inbox.waiting.lock().divided = true;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime needs no more than a few file descriptors");
-        Writer { pipeline, hot, runtime, next: Vec::new() }
+        Writer { pipeline, takes, hot, runtime, next: Vec::new() }
     }
 
     pub(super) fn spawn(self) -> std::thread::JoinHandle<()> {
         std::thread::Builder::new()
-            .name("writer".into())
+            .name(if self.takes == Takes::Requests { "writer-in" } else { "writer" }.into())
             .spawn(move || self.run())
             .expect("the system can start one more thread")
     }
@@ -147,7 +178,7 @@ impl Writer {
     fn run(mut self) {
         loop {
             let stopping = self.pipeline.0.drained.load(std::sync::atomic::Ordering::Acquire);
-            if !self.pipeline.0.inbox.wait(stopping) {
+            if !self.pipeline.0.inbox.wait(self.takes, stopping) {
                 break;
             }
             self.step();
@@ -156,8 +187,11 @@ impl Writer {
 
     /// Commits what has arrived.
     pub(super) fn step(&mut self) {
-        let (intake, settle) = self.pipeline.0.inbox.take(self.pipeline.0.config.commit_max);
-        let spans = std::mem::take(&mut self.pipeline.0.memory.lock().finished);
+        let (intake, settle) = self.pipeline.0.inbox.take(self.takes, self.pipeline.0.config.commit_max);
+        let spans = match self.takes {
+            Takes::Requests => Vec::new(),
+            Takes::Both | Takes::Outcomes => std::mem::take(&mut self.pipeline.0.memory.lock().finished),
+        };
         let (items, thens): (Vec<SettleItem>, Vec<Then>) = settle.into_iter().map(|e| (e.item, e.then)).unzip();
         let outcomes = !items.is_empty() || !spans.is_empty();
         if intake.is_empty() || !outcomes {

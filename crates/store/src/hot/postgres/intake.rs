@@ -1,6 +1,7 @@
 //! What requests read and write on PostgreSQL.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use carillon_domain::id::{AccountNo, MessageId};
@@ -59,23 +60,42 @@ pub(super) const COPY: &str =
      FROM STDIN (FORMAT binary)";
 const COLUMNS: i16 = 26;
 
-/// Sends the messages that were taken. Nothing is read while data is made, so it leaves in pieces.
+/// Rows of one COPY. The server keeps up to 1,000 rows of one in slots, and finds each slot again among all others (PostgreSQL 15: a sixth of its
+/// work for 1,000 rows).
+const ROWS_MAX: usize = 250;
+
+/// Sends the messages that were taken. Nothing is read while data is made, so it leaves in pieces. `sink` is open already.
 pub(super) async fn copy(
+    writes: &mut Writes<'_, '_>,
     sink: CopyInSink<Bytes>,
     requests: &[IntakeRequest],
     plan: &Plan<'_>,
-) -> Result<Answer<'static>, Error> {
+) -> Result<(), Error> {
     const PIECE: usize = 64 * 1024;
     let mut sink = Box::pin(sink);
     let mut data = BytesMut::with_capacity(PIECE + 4096);
-    data.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-    for (id, batch, message) in taken(requests, plan) {
+    data.put_slice(HEADER);
+    for (n, (id, batch, message)) in taken(requests, plan).enumerate() {
+        if n > 0 && n % ROWS_MAX == 0 {
+            writes.sent.push(end(sink, data).await?);
+            sink = Box::pin(writes.session.copy(COPY).await?.await?);
+            data = BytesMut::with_capacity(PIECE + 4096);
+            data.put_slice(HEADER);
+        }
         put_message(&mut data, id, batch, message);
         if data.len() >= PIECE {
             sink.feed(data.split().freeze()).await?;
             data.reserve(PIECE + 4096);
         }
     }
+    writes.sent.push(end(sink, data).await?);
+    Ok(())
+}
+
+/// Signature, flags and length of the extension: nothing of either.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+async fn end(mut sink: Pin<Box<CopyInSink<Bytes>>>, mut data: BytesMut) -> Result<Answer<'static>, Error> {
     data.put_i16(-1);
     // Until the last piece has left, the end would have no room, and all that is asked later would wait behind it.
     sink.send(data.freeze()).await?;

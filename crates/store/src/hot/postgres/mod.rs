@@ -247,15 +247,14 @@ async fn send<'a>(
 ) -> Result<Sent<'a>, StoreError> {
     let begun = session.ask("BEGIN", Vec::new()).await?;
     let (mut wanted, mut read) = settle::read_open(session, items).await?;
-    // Accounts first and in order, so that nobody waits for one another; then what belongs to them.
-    let messages = wanted.sorted_ids();
-    let mut accounts: BTreeSet<i64> = messages.iter().map(|id| id.account().as_i64()).collect();
-    accounts.extend(requests.iter().map(|r| r.account.as_i64()));
+    // Everybody locks in one order, so that nobody waits for one another: messages, balances, batches, each in the order of their keys. Requests
+    // lock balances only, and know them from then on; outcomes lock them last, so that the two hardly meet.
+    let rows = settle::ask_rows(session, wanted.sorted_ids()).await?;
+    let accounts: BTreeSet<i64> = requests.iter().map(|r| r.account.as_i64()).collect();
     let locks = match accounts.is_empty() {
         true => None,
         false => Some(session.ask(LOCK, params![accounts.into_iter().collect::<Vec<_>>()]).await?),
     };
-    let rows = settle::ask_rows(session, messages).await?;
     let keys = intake::ask_keys(session, requests, now).await?;
     // Opened before it is known whether anything is taken: to open it later would be one more wait.
     let copy = match requests.iter().all(|r| r.messages.is_empty()) {
@@ -263,11 +262,11 @@ async fn send<'a>(
         false => Some(session.copy(intake::COPY).await?),
     };
     begun.await?;
-    let (mut balances, transaction) = match locks {
+    let settling = settle::take_rows(rows, &mut read).await?;
+    let (mut balances, taking) = match locks {
         Some(locks) => locked(&locks.await?)?,
         None => (BTreeMap::new(), None),
     };
-    settle::take_rows(rows, &mut read).await?;
     let (settled, rows) = super::settle::plan(items, read, watched, now);
     for (account, (_, released)) in &settled.money {
         if let Some(available) = balances.get_mut(account) {
@@ -278,12 +277,13 @@ async fn send<'a>(
 
     let mut writes = Writes { session, sent: Vec::new() };
     if let Some(copy) = copy {
-        writes.sent.push(intake::copy(copy.await?, requests, &taken).await?);
+        intake::copy(&mut writes, copy.await?, requests, &taken).await?;
     }
     settle::write(&mut writes, &settled, &rows, spans_done).await?;
     settle::write_events(&mut writes, &settled, ids, now).await?;
-    intake::write(&mut writes, requests, &taken, now).await?;
     move_money(&mut writes, &settled.money, &taken.holds).await?;
+    settle::write_batches(&mut writes, &settled).await?;
+    intake::write(&mut writes, requests, &taken, now).await?;
     if !taken.discarded.is_empty() {
         for answer in std::mem::take(&mut writes.sent) {
             answer.await?;
@@ -293,7 +293,7 @@ async fn send<'a>(
         }
     }
     writes.put("COMMIT", Vec::new()).await?;
-    Ok(Sent { answers: writes.sent, transaction, done: (settled.settled, taken.verdicts) })
+    Ok(Sent { answers: writes.sent, transaction: taking.or(settling), done: (settled.settled, taken.verdicts) })
 }
 
 /// What is asked while rows may be on their way: to prepare it then would wait behind rows that nobody takes.

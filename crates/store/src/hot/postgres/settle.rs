@@ -111,7 +111,7 @@ fn at<T: Copy>(keys: &[T], ordinal: i64) -> T {
     keys[ordinal as usize - 1]
 }
 
-/// The rows of messages, in the order of their ids.
+/// The rows of messages, locked in the order of their ids.
 pub(super) async fn ask_rows<'a>(session: &mut Session, ids: &[MessageId]) -> Result<Option<Answer<'a>>, Error> {
     if ids.is_empty() {
         return Ok(None);
@@ -120,17 +120,24 @@ pub(super) async fn ask_rows<'a>(session: &mut Session, ids: &[MessageId]) -> Re
     session.ask(ROWS, params![accounts, column(ids, |id| id.0)]).await.map(Some)
 }
 
-pub(super) const ROWS: &str = "SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
-            m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price
-     FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id) JOIN message m ON m.account_no = k.account_no AND m.id = k.id";
+/// One by one, as they are given: so they are found by their keys and locked in that order, whatever the server thinks of the table.
+pub(super) const ROWS: &str = "SELECT m.*, (SELECT pg_current_xact_id()::text)
+     FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id) CROSS JOIN LATERAL
+     (SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
+             m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price
+      FROM message m WHERE m.account_no = k.account_no AND m.id = k.id OFFSET 0 FOR UPDATE) AS m";
 
-/// Takes what `ask_rows` asked for.
-pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> Result<(), Error> {
-    let Some(rows) = rows else { return Ok(()) };
+/// Takes what `ask_rows` asked for. Answers with the number of the transaction, if any row was there to be locked.
+pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> Result<Option<String>, Error> {
+    let Some(rows) = rows else { return Ok(None) };
+    let mut transaction = None;
     for r in rows.await? {
         read.rows.insert(MessageId(r.try_get(15)?), row_of(&r)?);
+        if transaction.is_none() {
+            transaction = Some(r.try_get(17)?);
+        }
     }
-    Ok(())
+    Ok(transaction)
 }
 
 fn parked_of(r: &tokio_postgres::Row) -> Result<Parked, Error> {
@@ -182,7 +189,7 @@ fn row_of(r: &tokio_postgres::Row) -> Result<Row, Error> {
     })
 }
 
-/// Messages, references and totals; the spans that are done.
+/// Messages and references; the spans that are done.
 pub(super) async fn write<'p>(
     writes: &mut Writes<'_, 'p>,
     plan: &Plan<'p>,
@@ -199,6 +206,17 @@ pub(super) async fn write<'p>(
         writes.put(sql, params![column(gone, |(at, _)| *at), accounts, column(gone, |(_, id)| id.0)]).await?;
     }
     insert_due(writes, &plan.due_new).await?;
+    if !spans_done.is_empty() {
+        let sql = "DELETE FROM due_span d USING UNNEST($1::bigint[], $2::uuid[]) AS s(account_no, first_id)
+                   WHERE d.account_no = s.account_no AND d.first_id = s.first_id";
+        let accounts = column(spans_done, |s| s.first.account().as_i64());
+        writes.put(sql, params![accounts, column(spans_done, |s| s.first.0)]).await?;
+    }
+    write_unusual(writes, plan).await
+}
+
+/// Totals of batches.
+pub(super) async fn write_batches(writes: &mut Writes<'_, '_>, plan: &Plan<'_>) -> Result<(), Error> {
     for ((account, batch), d) in &plan.batches {
         let sql =
             "UPDATE batch SET queued = queued + $3, sent = sent + $4, delivered = delivered + $5, failed = failed + $6,
@@ -207,13 +225,7 @@ pub(super) async fn write<'p>(
         let counts = params![account.as_i64(), *batch, queued as i32, sent as i32, delivered as i32, failed as i32];
         writes.put(sql, counts.into_iter().chain(params![held, captured]).collect()).await?;
     }
-    if !spans_done.is_empty() {
-        let sql = "DELETE FROM due_span d USING UNNEST($1::bigint[], $2::uuid[]) AS s(account_no, first_id)
-                   WHERE d.account_no = s.account_no AND d.first_id = s.first_id";
-        let accounts = column(spans_done, |s| s.first.account().as_i64());
-        writes.put(sql, params![accounts, column(spans_done, |s| s.first.0)]).await?;
-    }
-    write_unusual(writes, plan).await
+    Ok(())
 }
 
 async fn write_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) -> Result<(), Error> {

@@ -36,7 +36,8 @@ pub struct MinuteError;
 impl TryFrom<String> for Minute {
     type Error = MinuteError;
     fn try_from(text: String) -> Result<Self, MinuteError> {
-        let two = |part: &str| (part.len() == 2).then(|| part.parse::<u16>().ok()).flatten();
+        let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        let two = |part: &str| digits(part).then(|| part.parse::<u16>().ok()).flatten();
         let (hours, minutes) = text.split_once(':').ok_or(MinuteError)?;
         let (hours, minutes) = two(hours).zip(two(minutes)).ok_or(MinuteError)?;
         let whole = hours * 60 + minutes;

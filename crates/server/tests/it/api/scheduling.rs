@@ -37,7 +37,7 @@ async fn promotional_messages_wait_for_the_end_of_quiet_hours() {
          "2026-11-23T09:00:00.000Z"),
         // A window binds whatever it is.
         (BERLIN, json!({"send_window": {"from": "15:00", "to": "16:00"}}), json!({"quiet_hours": "country"}), "2026-11-21T14:00:00.000Z"),
-        (TOKYO, json!({"category": "promotional", "send_window": {"from": "06:00", "to": "09:30", "days": ["tue"]}}), json!({}),
+        (TOKYO, json!({"category": "promotional", "send_window": {"from": "06:00", "to": "09:30", "days": ["tue"]}, "validity_s": 604_800}), json!({}),
          "2026-11-24T00:00:00.000Z"),
     ];
     for (to, mut body, changed, expected) in rows {
@@ -127,7 +127,7 @@ async fn what_is_still_queued_when_quiet_hours_begin_waits() {
         assert!(tries < 2_000 && message["final_at"].is_null(), "{message}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    t.app.clock.advance(Duration::from_secs(12 * 3_600));
+    t.app.clock.advance(Duration::from_secs(13 * 3_600));
     assert_eq!(finished(&t, &key, &ids[1]).await["status"], "delivered");
 }
 

@@ -26,6 +26,7 @@ pub(crate) struct Scheduled {
 }
 
 impl Scheduled {
+    #[expect(clippy::disallowed_methods, reason = "the server is told an instant of the day")]
     pub(crate) async fn run(&self, target: &Target) -> Result<(), BenchError> {
         let lead = Duration::from_secs(self.lead_seconds);
         let (start, wall) = (Instant::now(), SystemTime::now() + lead);

@@ -12,6 +12,7 @@ use super::world::{Setup, World, number, postgres, quick};
 const MANY: usize = 4_000;
 const WINDOW: usize = 20;
 
+#[expect(clippy::disallowed_methods, reason = "the server's clock is the machine's")]
 fn in_ms(ms: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     jiff::Timestamp::from_millisecond((now + ms) as i64).unwrap().to_string()

@@ -47,6 +47,8 @@ enum Scenario {
     Batch(scenario::batch::Batch),
     /// One request of 100,000 recipients: time to durable acceptance, to the last submit, to the last final state
     Bulk(scenario::bulk::Bulk),
+    /// Short links opened: people sent on per second, each counted before
+    Clicks(scenario::clicks::Clicks),
     /// From request to final state: sustained rate, CPU per million messages, peak memory
     E2e(scenario::e2e::EndToEnd),
     /// Latency of one-time codes while a backlog waits
@@ -59,6 +61,8 @@ enum Scenario {
     Smpp(scenario::smpp::Smpp),
     /// Time from the start of the process until it is ready, with messages waiting
     Restart(scenario::restart::Restart),
+    /// Messages scheduled at one instant: how soon they start, how fast they flow
+    Scheduled(scenario::scheduled::Scheduled),
     /// Webhooks delivered per second to a sink in this process
     Webhooks(scenario::webhooks::Webhooks),
     /// A named load profile with thresholds: smoke, load, stress, spike, volume, burst, endurance and others
@@ -78,12 +82,14 @@ pub fn run_blocking(args: Args) -> Result<(), BenchError> {
             Scenario::Accept(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Batch(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Bulk(scenario) => scenario.run(&target).await,
+            Scenario::Clicks(scenario) => scenario.run(&target).await,
             Scenario::E2e(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Otp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Fair(scenario) => scenario.run(&args.url, &target, args.pid).await,
             Scenario::Rate(scenario) => scenario.run(&target).await,
             Scenario::Smpp(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Restart(scenario) => scenario.run(&target).await,
+            Scenario::Scheduled(scenario) => scenario.run(&target).await,
             Scenario::Webhooks(scenario) => scenario.run(&target, args.pid).await,
             Scenario::Preset(scenario) => scenario.run(&target, args.pid).await,
         }

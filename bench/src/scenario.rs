@@ -3,12 +3,14 @@
 pub(crate) mod accept;
 pub(crate) mod batch;
 pub(crate) mod bulk;
+pub(crate) mod clicks;
 pub(crate) mod e2e;
 pub(crate) mod fair;
 pub(crate) mod otp;
 pub(crate) mod preset;
 pub(crate) mod rate;
 pub(crate) mod restart;
+pub(crate) mod scheduled;
 pub(crate) mod smpp;
 pub(crate) mod webhooks;
 

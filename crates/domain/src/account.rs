@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
+use crate::quiet::QuietHours;
 use crate::verification::OwnRules;
 
 /// Whether an account may send.
@@ -144,6 +145,12 @@ pub struct Settings {
     pub opt_in_text: Option<String>,
     /// What answers HELP.
     pub help_text: Option<String>,
+    /// When promotional messages may go.
+    pub quiet_hours: QuietHours,
+    /// Whether a request may say that they go all the same.
+    pub quiet_hours_ignorable: bool,
+    /// The domain that short links begin with, instead of the server's.
+    pub link_domain: Option<String>,
 }
 
 impl Default for Settings {
@@ -165,6 +172,9 @@ impl Default for Settings {
             opt_out_text: None,
             opt_in_text: None,
             help_text: None,
+            quiet_hours: QuietHours::Country,
+            quiet_hours_ignorable: false,
+            link_domain: None,
         }
     }
 }

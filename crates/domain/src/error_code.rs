@@ -47,6 +47,7 @@ pub enum ErrorCode {
     Expired = 501,
     Canceled = 502,
     OtpDeadline = 503,
+    QuietHours = 504,
     OutcomeUnknown = 601,
     OtpOutcomeUnknown = 602,
     ReceiptUnknown = 603,

@@ -37,6 +37,8 @@ numbered! {
         WebhookDisabled = 15 "webhook.disabled",
         /// Asked for, to try an endpoint.
         WebhookTest = 16 "webhook.test",
+        /// A person opened a short link of a message.
+        LinkClicked = 30 "link.clicked",
     }
 }
 

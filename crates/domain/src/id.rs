@@ -207,6 +207,10 @@ ids! {
     ContactId = "ctc";
     /// A named set of contacts.
     GroupId = "grp";
+    /// A short link in a message.
+    ShortLinkId = "lnk";
+    /// That somebody opened one.
+    ClickId = "clk";
     /// A mail to a person.
     EmailId = "eml";
 }

@@ -19,6 +19,7 @@ use crate::access::limit::Limits;
 use crate::access::password::Passwords;
 use crate::access::vault::Vault;
 use crate::access::{Access, Caller, Known};
+use crate::clicks::{self, Clicks};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound;
@@ -26,7 +27,7 @@ use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaStore;
 use crate::notify::Notifier;
 use crate::notify::email::Postbox;
-use crate::pipeline::prepare::{References, Rules};
+use crate::pipeline::prepare::{References, Rules, Shortener};
 use crate::pipeline::{Pipeline, PipelineConfig, Running, Terms};
 use crate::routing;
 use crate::smpp_server::Binds;
@@ -73,6 +74,8 @@ pub struct Inner {
     pub media: MediaStore,
     /// Ties the parts of long messages together.
     pub references: References,
+    /// Who opens short links.
+    pub clicks: Clicks,
     /// Customers bound by SMPP.
     pub smpp: Binds,
     routing_version: AtomicI64,
@@ -128,12 +131,14 @@ impl App {
             links,
             media,
             references: References::new(rand::random),
+            clicks: Clicks::new(),
             smpp: Binds::default(),
             routing_version: AtomicI64::new(0),
             running: Mutex::new(Some(running)),
         }));
         inbound::reload_numbers(&app).await?;
         inbound::start(&app);
+        clicks::start(&app);
         app.reload_routing().await?;
         Ok(app)
     }
@@ -174,6 +179,7 @@ impl App {
             phone_key: &self.secrets.phone_key,
             suppressed: self.pipeline.suppressed(),
             references: &self.references,
+            shortener: Shortener { public_url: &self.config.server.public_url, ids: &self.ids, random: rand::random },
             callbacks: self.notify.outbound.guard(),
             now,
         }

@@ -36,6 +36,7 @@ pub mod route;
 pub mod sender;
 pub mod session;
 pub mod set_aside;
+pub mod short_link;
 pub mod smpp_credential;
 pub mod smpp_delivery;
 pub mod suppression;

@@ -1,8 +1,13 @@
-//! Another text for a message that waits: its row, its hold and its time in one transaction, or nothing.
+//! Another text for a message that waits: its row, its hold and its time in one transaction, or nothing. And another time for those of a
+//! batch.
 
-use carillon_domain::message::State;
+use std::collections::BTreeMap;
 
-use crate::hot::{NewMessage, seal_text};
+use carillon_domain::id::{AccountNo, BatchId, MessageId};
+use carillon_domain::message::{Flags, State};
+use uuid::Uuid;
+
+use crate::hot::{NewMessage, open_phone, seal_text};
 use crate::message::Message;
 use crate::{Db, StoreError};
 
@@ -87,4 +92,104 @@ pub async fn replace(db: &Db, before: &Message, new: &NewMessage) -> Result<(), 
         }
     });
     Ok(())
+}
+
+/// A message of a batch that waits for its time and was never tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scheduled {
+    /// Which.
+    pub id: MessageId,
+    /// Unix milliseconds.
+    pub due_at: i64,
+    /// E.164 digits without +.
+    pub phone: u64,
+    /// Its properties.
+    pub flags: Flags,
+}
+
+/// Up to `limit` of them behind one, in the order they were accepted.
+pub async fn scheduled_of_batch(
+    db: &Db,
+    account: AccountNo,
+    batch: BatchId,
+    after: Option<MessageId>,
+    limit: u32,
+) -> Result<Vec<Scheduled>, StoreError> {
+    let bottom = after.map_or_else(|| crate::hot::oldest_of(batch.0), |id| id.0);
+    let rows: Vec<(Uuid, i64, Vec<u8>, i32)> = read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT id, due_at, phone, flags FROM message WHERE account_no = $1 AND id > $2 AND batch_id = $3 AND state = $4 \
+             AND attempts = 0 AND due_at IS NOT NULL ORDER BY id LIMIT $5",
+        )
+        .bind(account.as_i64())
+        .bind(bottom)
+        .bind(batch.0)
+        .bind(State::Scheduled.number())
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await
+    })?;
+    let read = |(id, due_at, phone, flags): (Uuid, i64, Vec<u8>, i32)| {
+        Ok(Scheduled { id: MessageId(id), due_at, phone: open_phone(&phone)?, flags: Flags(flags) })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Another time for a scheduled message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// Which.
+    pub id: MessageId,
+    /// When it is due, Unix milliseconds.
+    pub from: i64,
+    /// When it is to be due.
+    pub to: i64,
+}
+
+/// Which messages of a list wait for their time, and that is `from`.
+macro_rules! still {
+    ($query:expr, $account:expr, $from:expr, $ids:expr) => {
+        $query
+            .push(" WHERE account_no = ")
+            .push_bind($account)
+            .push(" AND state = ")
+            .push_bind(State::Scheduled.number());
+        $query.push(" AND attempts = 0 AND due_at = ").push_bind($from).push(" AND id IN (");
+        let mut list = $query.separated(", ");
+        for id in $ids {
+            list.push_bind(*id);
+        }
+        $query.push(")");
+    };
+}
+
+/// Moves scheduled messages of an account, their ends with them, in one transaction; how many. One that is not due at `from` any more, or does not
+/// wait for its time, stays as it is.
+pub async fn reschedule(db: &Db, account: AccountNo, moves: &[Move]) -> Result<u64, StoreError> {
+    let mut alike: BTreeMap<(i64, i64), Vec<Uuid>> = BTreeMap::new();
+    for m in moves {
+        alike.entry((m.from, m.to)).or_default().push(m.id.0);
+    }
+    if alike.is_empty() {
+        return Ok(0);
+    }
+    let account = account.as_i64();
+    Ok(write_db!(db, |tx| {
+        // The account first, as the hot path does: whoever settles its messages waits here.
+        sqlx::query("UPDATE balance SET held = held WHERE account_no = $1").bind(account).execute(&mut *tx).await?;
+        let mut moved = 0;
+        for ((from, to), ids) in &alike {
+            // Their rows by which they are due first, while the messages still say which those are.
+            let mut due = sqlx::QueryBuilder::new("UPDATE due_at SET due_at = ");
+            due.push_bind(*to).push(" WHERE due_at = ").push_bind(*from).push(" AND account_no = ").push_bind(account);
+            due.push(" AND message_id IN (SELECT id FROM message");
+            still!(due, account, *from, ids);
+            due.push(")").build().execute(&mut *tx).await?;
+            let mut text = sqlx::QueryBuilder::new("UPDATE message SET due_at = ");
+            text.push_bind(*to).push(", expires_at = expires_at + ").push_bind(to - from);
+            still!(text, account, *from, ids);
+            moved += text.build().execute(&mut *tx).await?.rows_affected();
+        }
+        moved
+    }))
 }

@@ -143,6 +143,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::OtpDeadline, "otp_deadline", Retried::UntilExpiry, "One-time code too late",
         "No carrier accepted the one-time code within the deadline. It is not sent later.",
         "Let the user ask for a new code."),
+    entry(ErrorCode::QuietHours, "quiet_hours", Retried::UntilExpiry, "Held back in quiet hours",
+        "Its turn came in hours in which promotional messages may not go to the recipient's country. It waits for their end.",
+        "Nothing: it is sent when they end. Send earlier in the day, or faster, if that is too late."),
     entry(ErrorCode::OutcomeUnknown, "outcome_unknown", Retried::No, "Outcome unknown",
         "The carrier did not say whether it took the message, and no receipt came. It may have been delivered.",
         "Send again only if a second copy does no harm."),
@@ -271,6 +274,7 @@ pub(super) const fn provoked_by(code: ErrorCode) -> Option<Sandbox> {
         | ErrorCode::CarrierAccount
         | ErrorCode::NoRoute
         | ErrorCode::Suppressed
+        | ErrorCode::QuietHours
         | ErrorCode::Canceled
         | ErrorCode::AccountSuspended
         | ErrorCode::Internal => None,

@@ -37,6 +37,9 @@ impl Flags {
     /// Its sender is a number of the account's that phones can write to. An index of the database names this number.
     pub const TWO_WAY: Flags = Flags(8192);
 
+    /// It keeps the quiet hours of its recipient's country: no try falls into them.
+    pub const QUIET: Flags = Flags(i32::MIN);
+
     /// Whether all bits of `other` are set.
     pub fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

@@ -17,7 +17,7 @@ struct Entry<V> {
 }
 
 /// Values by key, read again after a time.
-pub(super) struct Cache<K, V> {
+pub(crate) struct Cache<K, V> {
     map: RwLock<FxHashMap<K, Entry<V>>>,
     life_ms: u64,
     /// Counts removals, so that a value read before a removal is not put in after it.
@@ -26,15 +26,15 @@ pub(super) struct Cache<K, V> {
 
 /// Proof of when a read began.
 #[derive(Clone, Copy)]
-pub(super) struct Ticket(u64);
+pub(crate) struct Ticket(u64);
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
-    pub(super) fn new(life_ms: u64) -> Self {
+    pub(crate) fn new(life_ms: u64) -> Self {
         Cache { map: RwLock::default(), life_ms, removals: AtomicU64::new(0) }
     }
 
     /// The value, unless it is unknown or old. Of many who meet an old one, one is told to read it again, the others take it once more.
-    pub(super) fn get(&self, key: &K, now: Duration) -> Option<V> {
+    pub(crate) fn get(&self, key: &K, now: Duration) -> Option<V> {
         let map = self.map.read();
         let entry = map.get(key)?;
         let (now, read_at) = (now.as_millis() as u64, entry.read_at.load(Ordering::Relaxed));
@@ -46,12 +46,12 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// To be taken before the database is read.
-    pub(super) fn ticket(&self) -> Ticket {
+    pub(crate) fn ticket(&self) -> Ticket {
         Ticket(self.removals.load(Ordering::Acquire))
     }
 
     /// Keeps a value read since the ticket was taken, unless anything was removed meanwhile.
-    pub(super) fn put(&self, key: K, value: V, now: Duration, ticket: Ticket) {
+    pub(crate) fn put(&self, key: K, value: V, now: Duration, ticket: Ticket) {
         let mut map = self.map.write();
         if self.removals.load(Ordering::Acquire) != ticket.0 {
             return;
@@ -62,13 +62,13 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         map.insert(key, Entry { value, read_at: AtomicU64::new(now.as_millis() as u64) });
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut map = self.map.write();
         self.removals.fetch_add(1, Ordering::Release);
         map.clear();
     }
 
-    pub(super) fn remove(&self, key: &K) {
+    pub(crate) fn remove(&self, key: &K) {
         let mut map = self.map.write();
         self.removals.fetch_add(1, Ordering::Release);
         map.remove(key);

@@ -28,7 +28,7 @@ use carillon_store::{Db, StoreError, account, api_key, sender, session, user};
 
 use crate::api::error::{Code, Problem};
 use crate::app::{App, Ids};
-use cache::Cache;
+pub(crate) use cache::Cache;
 
 /// Somebody who may ask: an account, and what the credential allows there.
 #[derive(Clone, Debug)]

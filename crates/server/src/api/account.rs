@@ -4,6 +4,7 @@ use axum::extract::State;
 use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, StopScope, Tier};
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
+use carillon_domain::quiet::QuietHours;
 use carillon_domain::sender::Sender;
 use carillon_domain::verification::{OwnRules, Rules};
 use carillon_store::account::{self, Account};
@@ -101,6 +102,14 @@ pub struct SettingsView {
     opt_in_text: Option<String>,
     /// What answers HELP.
     help_text: Option<String>,
+    /// When promotional messages may go: `country` (as customary where the recipient is), `off`, or hours of yours in the recipient's time.
+    #[schema(value_type = Object, example = json!({"own": {"from": "10:00", "to": "18:00", "days": ["mon", "tue", "wed", "thu", "fri"]}}))]
+    quiet_hours: (),
+    /// Whether a request may say `"quiet_hours": "ignore"`.
+    quiet_hours_ignorable: bool,
+    /// The domain that short links begin with; it leads to this server. null: the server's own.
+    #[schema(example = "go.shop.example")]
+    link_domain: Option<String>,
 }
 
 /// What to change; what is left out stays.
@@ -146,6 +155,13 @@ pub struct SettingsChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     help_text: Option<Option<String>>,
+    /// `"country"`, `"off"` or `{"own": {"from", "to", "days"}}`.
+    #[schema(value_type = Option<Object>, example = json!({"own": {"from": "10:00", "to": "18:00"}}))]
+    quiet_hours: Option<QuietHours>,
+    quiet_hours_ignorable: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "go.shop.example")]
+    link_domain: Option<Option<String>>,
 }
 
 /// Tells null from not given.
@@ -190,6 +206,12 @@ impl SettingsChange {
                 refuse(field, "1 to 320 characters");
             }
         }
+        if matches!(&self.quiet_hours, Some(QuietHours::Own(window)) if window.week().is_none()) {
+            refuse("quiet_hours", "`from` comes before `to`, on one day at least");
+        }
+        if self.link_domain.iter().flatten().any(|domain| !is_domain(domain)) {
+            refuse("link_domain", "a domain in small letters, such as go.shop.example, without https:// and path");
+        }
         if !problem.errors.is_empty() {
             return Err(problem);
         }
@@ -210,8 +232,21 @@ impl SettingsChange {
             opt_out_text: self.opt_out_text.unwrap_or_else(|| old.opt_out_text.clone()),
             opt_in_text: self.opt_in_text.unwrap_or_else(|| old.opt_in_text.clone()),
             help_text: self.help_text.unwrap_or_else(|| old.help_text.clone()),
+            quiet_hours: self.quiet_hours.unwrap_or_else(|| old.quiet_hours.clone()),
+            quiet_hours_ignorable: self.quiet_hours_ignorable.unwrap_or(old.quiet_hours_ignorable),
+            link_domain: self.link_domain.unwrap_or_else(|| old.link_domain.clone()),
         })
     }
+}
+
+/// Whether a text is a domain name as it can stand in a link: labels of ASCII letters, digits and hyphens, at least two.
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        let sign = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(sign) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let top = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 100 && text.contains('.') && text.split('.').all(label) && top.bytes().any(|b| b.is_ascii_lowercase())
 }
 
 /// Read the account.

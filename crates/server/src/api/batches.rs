@@ -8,7 +8,7 @@ use carillon_domain::id::{AccountNo, BatchId, MessageId, TypeId};
 use carillon_domain::money::Money;
 use carillon_store::batch::{self, Batch};
 use carillon_store::hot::{IdempotencyKey, IntakeRequest, NewBatch, NewMessage, Step, Totals, Verdict};
-use carillon_store::message;
+use carillon_store::{message, short_link};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -64,6 +64,17 @@ pub struct NewBatchBody {
     validity_s: Option<i64>,
     /// When to send it, RFC 3339, at most a year ahead.
     scheduled_at: Option<String>,
+    /// As of a message: the zone of `scheduled_at`, then without offset.
+    time_zone: Option<String>,
+    /// `scheduled_at`, without offset, is the local time of each recipient.
+    local_time: Option<bool>,
+    /// Hours of each recipient in which alone it may go.
+    #[schema(value_type = Option<Object>, example = json!({"from": "09:00", "to": "18:00", "days": ["mon", "tue", "wed", "thu", "fri"]}))]
+    send_window: Option<()>,
+    /// As of a message.
+    quiet_hours: Option<String>,
+    /// As of a message: each recipient gets links of its own.
+    shorten_links: Option<bool>,
     /// Your own name for the batch and each of its messages.
     client_ref: Option<String>,
     /// Labels of the batch and each of its messages.
@@ -97,8 +108,25 @@ pub struct BatchView {
     refusals: Option<Vec<RefusalView>>,
     client_ref: Option<String>,
     tags: Vec<String>,
+    /// What came of its short links, if it has any; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<LinksView>,
     /// RFC 3339.
     created_at: String,
+}
+
+/// What came of a batch's short links.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinksView {
+    /// Links in all its messages.
+    #[schema(example = 4000)]
+    links: i64,
+    /// Those that a person opened.
+    #[schema(example = 312)]
+    clicked: i64,
+    /// How often people opened any of them.
+    #[schema(example = 340)]
+    clicks: i64,
 }
 
 /// How many messages stand where.
@@ -153,11 +181,18 @@ impl BatchView {
             refusals: None,
             client_ref: b.client_ref,
             tags: b.tags.as_deref().and_then(|tags| serde_json::from_str(tags).ok()).unwrap_or_default(),
+            links: None,
             created_at: rfc3339(b.id.millis()),
         }
     }
 
-    fn whole(mut b: Batch, caller: &Caller) -> BatchView {
+    /// With what came of its links.
+    async fn with_links(self, app: &App, account: AccountNo) -> Result<BatchView, Problem> {
+        let short_link::Totals { links, clicked, clicks } = short_link::of_batch(&app.db, account, self.id).await?;
+        Ok(BatchView { links: (links > 0).then_some(LinksView { links, clicked, clicks }), ..self })
+    }
+
+    pub(super) fn whole(mut b: Batch, caller: &Caller) -> BatchView {
         let all = std::mem::take(&mut b.refusals);
         let duplicates = Some(Duplicates::of(&all));
         let refused = all.into_iter().filter(|(_, code)| code != Code::DuplicateRecipient.as_str());
@@ -322,7 +357,8 @@ pub async fn read(
     Id(id): Id<BatchId>,
 ) -> Result<Json<BatchView>, Problem> {
     let caller = asker.owner(&app, id.account()).await?;
-    Ok(Json(BatchView::whole(batch::by_id(&app.db, caller.account, id).await?, &caller)))
+    let view = BatchView::whole(batch::by_id(&app.db, caller.account, id).await?, &caller);
+    view.with_links(&app, caller.account).await.map(Json)
 }
 
 /// List batches, newest first.

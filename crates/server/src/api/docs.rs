@@ -19,6 +19,7 @@ use super::error::{Code, ProblemBody};
     security(("bearer" = []), ("api_key" = [])),
     tags(
         (name = "Messages", description = "Send texts and read what became of them."),
+        (name = "Links", description = "Short links in messages, and who opens them (docs/LINKS.md)."),
         (name = "Media", description = "Files that messages carry."),
         (name = "Senders", description = "What messages are from."),
         (name = "Verifications", description = "Verify that somebody holds a number."),

@@ -71,6 +71,10 @@ codes! {
     MissingVariable = "missing_variable", 400, final, "A recipient lacks a word for a place in the text", "Give it in `variables`, or write a fallback: {{name|default(\"friend\")}}.";
     InvalidTemplate = "invalid_template", 400, final, "A place in the text cannot be read", "Write {{name}} or {{name|default(\"friend\")}}.";
     RecipientKindUnavailable = "recipient_kind_unavailable", 400, final, "Recipients of this kind are not available here", "Name phone numbers.";
+    QuietHours = "quiet_hours", 400, final, "The message may not go in its time", "Raise `validity_s`, widen `send_window`, or send it later; the account's setting `quiet_hours` says what is kept.";
+    LocalTimePast = "local_time_past", 400, final, "It is past that time where the recipient is", "Choose a later `scheduled_at`, or leave the recipient out.";
+    InvalidLink = "invalid_link", 400, final, "A web address in the text cannot be shortened", "Correct it, or leave `shorten_links` out.";
+    LinksUnavailable = "links_unavailable", 400, final, "There is no address for short links", "Set the account's `link_domain`, or have the operator set `server.public_url`.";
     // A phone number (in `errors[].code`).
     PhoneEmpty = "phone_empty", 400, final, "The phone number is empty", "Write it with + and the country code.";
     PhoneNotANumber = "phone_not_a_number", 400, final, "This is not a phone number", "Write it with + and digits, such as +4915112345678.";
@@ -131,6 +135,7 @@ codes! {
     // What became of it.
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
+    NotEditable = "not_editable", 409, final, "It cannot be changed any more", "Only what waits for its time can: read its `status`, or cancel it and send another.";
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
     // Verifying numbers.
     VerificationEnded = "verification_ended", 409, final, "The verification has ended", "`status` says how; begin a new one.";

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use carillon_domain::encoding::Encoding;
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{BatchId, MessageId, TypeId};
+use carillon_domain::id::{BatchId, MessageId, ShortLinkId, TypeId};
 use carillon_domain::message::{Flags, Lane, State as Status};
 use carillon_domain::phone::{Country, Phone, Strictness};
 use carillon_store::hot::{IntakeRequest, NewMessage, Step, Verdict};
@@ -62,6 +62,17 @@ pub struct NewMessageBody {
     validity_s: Option<i64>,
     /// When to send it, RFC 3339, at most a year ahead. Up to ten minutes past means at once.
     scheduled_at: Option<String>,
+    /// Zone of the tz database, such as `Europe/Berlin`: `scheduled_at` is then a local time without offset, such as `2027-01-31T08:00:00`.
+    time_zone: Option<String>,
+    /// `scheduled_at` is a local time of wherever the recipient is, as far as the number tells.
+    local_time: Option<bool>,
+    /// Hours of the recipient in which alone it may go; outside it waits.
+    #[schema(value_type = Option<Object>, example = json!({"from": "09:00", "to": "18:00", "days": ["mon", "tue", "wed", "thu", "fri"]}))]
+    send_window: Option<()>,
+    /// `keep` (the default) or `ignore`, if the account's setting `quiet_hours_ignorable` allows: of promotional messages.
+    quiet_hours: Option<String>,
+    /// Short links of the recipient's own take the places of the web addresses in `text`: their clicks are counted.
+    shorten_links: Option<bool>,
     /// Your own name for it, at most 64 characters.
     client_ref: Option<String>,
     /// At most 10 labels of at most 40 characters.
@@ -103,6 +114,14 @@ pub struct Accepted<'a> {
     client_ref: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scheduled_at: Option<String>,
+    /// `quiet_hours`: it was to go before `scheduled_at`, and waits for hours in which it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "quiet_hours")]
+    delayed_by: Option<&'static str>,
+    /// Its short links, in the order of the text: ids for `GET /v1/links/{id}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    links: Vec<ShortLinkId>,
     expires_at: String,
     created_at: String,
 }
@@ -122,6 +141,8 @@ impl<'a> Accepted<'a> {
             otp_code: m.otp_code.as_deref().filter(|_| caller.info.settings.otp_return_code),
             client_ref: m.extra.as_deref().and_then(|e| e.client_ref.as_deref()),
             scheduled_at: m.due_at.map(rfc3339),
+            delayed_by: None,
+            links: m.extra.iter().flat_map(|e| &e.links).map(|link| link.id).collect(),
             expires_at: rfc3339(m.expires_at),
             created_at: rfc3339(id.millis()),
         }
@@ -142,6 +163,8 @@ impl<'a> Accepted<'a> {
             otp_code: m.otp_code.as_deref().filter(|_| caller.info.settings.otp_return_code),
             client_ref: m.client_ref.as_deref(),
             scheduled_at: m.due_at.filter(|_| m.state == Status::Scheduled).map(rfc3339),
+            delayed_by: None,
+            links: Vec::new(),
             expires_at: rfc3339(m.expires_at),
             created_at: rfc3339(m.id.millis()),
         }
@@ -187,7 +210,7 @@ pub async fn create(
     sending.attach(&app, &caller).await?;
     let key = idempotency::key(&headers, "POST /v1/messages", &bytes)?;
     let terms = app.pipeline.terms();
-    let message = one(&sending, &app.rules(&caller, &terms, app.clock.now_ms()))?;
+    let (message, delayed) = one(&sending, &app.rules(&caller, &terms, app.clock.now_ms()))?;
     let request = IntakeRequest { account: caller.account, key, step: Step::Message, messages: vec![message.clone()] };
     let submitted = if sending.is_otp() {
         app.pipeline.submit_otp(request).await
@@ -204,7 +227,8 @@ pub async fn create(
     };
     match (verdict, otp) {
         (Verdict::Accepted { first, .. }, None) => {
-            Ok(Accepted::new(first, &message, &caller).response(StatusCode::ACCEPTED))
+            let delayed_by = delayed.then_some("quiet_hours");
+            Ok(Accepted { delayed_by, ..Accepted::new(first, &message, &caller) }.response(StatusCode::ACCEPTED))
         }
         (Verdict::Accepted { first, .. }, Some(OtpAnswer::Sent)) => {
             let status = if message.flags.has(Flags::PAY_ON_ACCEPT) { "sent" } else { "delivered" };
@@ -216,8 +240,8 @@ pub async fn create(
     }
 }
 
-/// The one message of a request, or all its mistakes.
-fn one(sending: &Sending<'_>, rules: &Rules<'_>) -> Result<NewMessage, Problem> {
+/// The one message of a request, and whether hours delay it; or all its mistakes.
+fn one(sending: &Sending<'_>, rules: &Rules<'_>) -> Result<(NewMessage, bool), Problem> {
     let mut mistakes = Vec::new();
     let to = match &sending.to {
         None => Err(Mistake::new("to", "missing_field", "add the phone number")),
@@ -230,7 +254,9 @@ fn one(sending: &Sending<'_>, rules: &Rules<'_>) -> Result<NewMessage, Problem> 
     let content = sending::content(sending, false, rules, &mut mistakes);
     match (to, content) {
         (Some(to), Some(content)) if mistakes.is_empty() => {
-            content.message(rules, to, 0, true).map_err(|mistake| vec![mistake].into())
+            let message = content.message(rules, to, 0, true).map_err(|mistake| Problem::from(vec![mistake]))?;
+            let delayed = content.when.placed(rules, &to).is_ok_and(|placed| placed.delayed);
+            Ok((message, delayed))
         }
         _ => Err(mistakes.into()),
     }
@@ -393,7 +419,7 @@ pub async fn read(
 }
 
 /// A message with its history.
-async fn whole(app: &App, caller: &Caller, id: MessageId) -> Result<MessageView, Problem> {
+pub(super) async fn whole(app: &App, caller: &Caller, id: MessageId) -> Result<MessageView, Problem> {
     let m = message::by_id(&app.db, caller.account, id).await?;
     let attempts = message::attempts(&app.db, caller.account, id).await?;
     Ok(MessageView::with_history(m, &attempts, &caller.info))

@@ -39,10 +39,12 @@ pub mod number_ranges;
 pub mod ops;
 pub mod recipients;
 pub mod routes;
+pub mod scheduling;
 pub mod sender_review;
 pub mod senders;
 pub mod sending;
 pub mod sessions;
+pub mod short_links;
 pub mod smpp_credentials;
 pub mod suppression_lists;
 pub mod suppressions;
@@ -102,12 +104,15 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(admin::credit, admin::entries))
         // Messages
         .routes(routes!(messages::create, messages::list))
-        .routes(routes!(messages::read, messages::cancel))
+        .routes(routes!(messages::read, messages::cancel, scheduling::change_message))
         .routes(routes!(batches::create, batches::list))
-        .routes(routes!(batches::read))
+        .routes(routes!(batches::read, scheduling::change_batch, scheduling::cancel_batch))
         .routes(routes!(batches::messages))
         .routes(routes!(batches::cancel))
         .routes(routes!(estimates::create))
+        .routes(routes!(short_links::list))
+        .routes(routes!(short_links::read))
+        .routes(routes!(short_links::clicks))
         // Media
         .routes(routes!(media::upload, media::list))
         .routes(routes!(media::read, media::delete))
@@ -202,6 +207,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
         .route("/m/{token}", get(media::open))
+        .route("/l/{code}", get(short_links::open))
+        .route("/{code}", get(short_links::open_on_own_domain))
         .route("/verify-email", get(email_links::page))
         .route("/reset-password", get(email_links::page))
         .route("/email-links.js", get(email_links::script))

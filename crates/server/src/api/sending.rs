@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use carillon_domain::money::Money;
+use carillon_domain::quiet::Window;
 use carillon_store::hot::Verdict;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -130,6 +131,13 @@ pub struct Sending<'a> {
     #[serde(borrow)]
     scheduled_at: Option<Text<'a>>,
     #[serde(borrow)]
+    time_zone: Option<Text<'a>>,
+    local_time: Option<bool>,
+    send_window: Option<Window>,
+    #[serde(borrow)]
+    quiet_hours: Option<Text<'a>>,
+    shorten_links: Option<bool>,
+    #[serde(borrow)]
     client_ref: Option<Text<'a>>,
     #[serde(borrow)]
     tags: Option<Vec<Text<'a>>>,
@@ -182,6 +190,11 @@ impl<'a> Sending<'a> {
             transliterate: self.transliterate,
             validity_s: self.validity_s,
             scheduled_at: of(&self.scheduled_at),
+            time_zone: of(&self.time_zone),
+            local_time: self.local_time == Some(true),
+            send_window: self.send_window.as_ref(),
+            quiet_hours: of(&self.quiet_hours),
+            shorten_links: self.shorten_links == Some(true),
             client_ref: of(&self.client_ref),
             tags: self.tags.iter().flatten().map(Text::as_str).collect(),
             callback_url: of(&self.callback_url),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
-use carillon_store::{Db, StoreError, email, email_token, inbound, smpp_delivery, sweep, verification};
+use carillon_store::{Db, StoreError, email, email_token, inbound, short_link, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::media;
@@ -25,6 +25,8 @@ const INBOUND_SEEN_MS: i64 = 2 * 86_400_000;
 const DECIDED_MS: i64 = 10 * 86_400_000;
 /// Mail that was given up can be looked into for so long.
 const EMAIL_MS: i64 = 30 * 86_400_000;
+/// A short link of a message that was scheduled a year ahead has expired by then.
+const LINKS_MS: i64 = 560 * 86_400_000;
 /// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
 const CODE_LEFT_MS: i64 = 600_000;
 
@@ -59,6 +61,18 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
+    forget_links(&app.db, now - LINKS_MS).await?;
+    Ok(())
+}
+
+/// Short links made before an instant are gone, with their clicks.
+async fn forget_links(db: &Db, before: i64) -> Result<(), StoreError> {
+    let mut from = AccountNo::PLATFORM;
+    while let Some(account) = short_link::account_from(db, from).await? {
+        while short_link::forget(db, account, before, PAGE).await? > 0 {}
+        let Some(next) = account.0.checked_add(1) else { break };
+        from = AccountNo(next);
+    }
     Ok(())
 }
 

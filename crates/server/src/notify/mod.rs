@@ -122,6 +122,11 @@ impl Notifier {
         self.endpoints.read().clone()
     }
 
+    /// Whether an endpoint of an account wants events of a kind.
+    pub fn wants(&self, account: AccountNo, kind: EventKind) -> bool {
+        self.endpoints().get(&account).is_some_and(|all| all.iter().any(|e| e.kinds.has(kind) && e.status.collects()))
+    }
+
     fn endpoint(&self, account: AccountNo, id: EndpointId) -> Option<Arc<Endpoint>> {
         self.endpoints().get(&account)?.iter().find(|e| e.id == id).cloned()
     }

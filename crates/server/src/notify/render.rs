@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use carillon_domain::event::EventKind;
 use carillon_domain::id::{
-    AccountNo, EndpointId, InboundId, MessageId, SenderId, SuppressionId, TypeId, VerificationId,
+    AccountNo, EndpointId, InboundId, MessageId, SenderId, ShortLinkId, SuppressionId, TypeId, VerificationId,
 };
 use carillon_store::delivery::Delivery;
-use carillon_store::{StoreError, account, inbound_message, message, sender, suppression, verification, webhook};
+use carillon_store::{
+    StoreError, account, inbound_message, message, sender, short_link, suppression, verification, webhook,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,6 +18,7 @@ use uuid::Uuid;
 use crate::api::history::MessageView;
 use crate::api::inbound_messages::InboundView;
 use crate::api::senders::SenderView;
+use crate::api::short_links::LinkView;
 use crate::api::suppressions::EntryView;
 use crate::api::verifications::VerificationView;
 use crate::api::webhook_endpoints;
@@ -113,6 +116,11 @@ pub(super) async fn resource(
         E::OptOutCreated | E::OptOutRemoved => {
             let id = SuppressionId(subject);
             told(id, suppression::by_id(db, account, id).await, EntryView::of)
+        }
+        E::LinkClicked => {
+            let id = ShortLinkId(subject);
+            let settings = account::by_no(db, account).await?.settings;
+            told(id, short_link::by_id(db, account, id).await, |link| LinkView::of(link, app, &settings))
         }
         E::WebhookDisabled | E::WebhookTest => {
             let id = EndpointId(subject);

@@ -38,6 +38,8 @@ impl Pipeline {
             }
             if let Step::Seal(batch) = entry.request.step {
                 memory.seal(batch);
+                // Those of its messages that are due by themselves were passed over until now.
+                due = Some(due.map_or(batch.millis(), |at| at.min(batch.millis())));
                 self.0.hungry.notify_one();
             }
             if let Step::Discard(batch) = entry.request.step {

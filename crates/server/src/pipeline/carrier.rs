@@ -78,6 +78,13 @@ pub struct Late {
 /// Carriers that call back wait some ten seconds for an answer, and come again.
 const DURABLE_WITHIN: Duration = Duration::from_secs(8);
 
+/// When quiet hours end that hold a message back now. Once a part of it is with a carrier, the rest follows.
+fn quiet_until(job: &Job, now_ms: i64) -> Option<i64> {
+    let begun = || job.message.parts.as_slice().iter().any(|part| *part != PartState::Pending);
+    let until = dispatch::considerate(&job.message, now_ms);
+    (until > now_ms && !begun()).then_some(until)
+}
+
 impl Pipeline {
     /// The connection's number in the store.
     pub fn number(&self, connection: usize) -> i32 {
@@ -211,7 +218,7 @@ impl Pipeline {
     pub fn pull(&self, connection: usize, room: i64, otp_only: bool, out: &mut Vec<Box<Job>>) {
         let now_ms = self.0.clock.now_ms();
         let now = self.now();
-        let (mut room, mut ended) = (room, Vec::new());
+        let (mut room, mut ended, mut held) = (room, Vec::new(), Vec::new());
         let line = self.line(connection);
         if line.info.tried.claims {
             room = self.pull_claimed(connection, &line, room, out);
@@ -227,6 +234,8 @@ impl Pipeline {
             } else if job.message.expires_at <= now_ms {
                 let code = if job.throttled > 0 { ErrorCode::CarrierCongested } else { ErrorCode::Expired };
                 ended.push((job, code));
+            } else if let Some(until) = quiet_until(&job, now_ms) {
+                held.push((job, until));
             } else {
                 let cost = job.cost();
                 job.message.attempts = job.message.attempts.saturating_add(1);
@@ -238,9 +247,38 @@ impl Pipeline {
         }
         drop(memory);
         self.end(ended);
+        self.hold_back(&line.info.tried, held, now_ms);
         if line.info.tried.claims {
             self.claim(connection, &line, out.split_off(claimed));
         }
+    }
+
+    /// What came to its turn in quiet hours waits in the store for their end.
+    fn hold_back(&self, tried: &Tried, held: Vec<(Box<Job>, i64)>, now_ms: i64) {
+        let mut entries = Vec::new();
+        for (job, due_at) in held {
+            for part in job.pending() {
+                let error = ErrorCode::QuietHours.number();
+                let result = PartResult::Retry { due_at, error, carrier_error: String::new() };
+                let outcome = Outcome {
+                    id: job.message.id,
+                    part,
+                    attempt: job.message.attempts,
+                    connection: tried.no,
+                    phone_tag: job.message.phone_tag,
+                    sender: job.message.sender.clone(),
+                    at: now_ms,
+                    claimed: false,
+                    mms: false,
+                    result,
+                };
+                entries.push(SettleEntry { item: SettleItem::Outcome(outcome), then: Then::Nothing });
+            }
+            if let Some(last) = entries.last_mut() {
+                last.then = Then::Ended { job: Some(job), reply: None };
+            }
+        }
+        self.settle(entries);
     }
 
     /// What is claimed and may be handed over, as long as there is room.

@@ -5,7 +5,9 @@
 
 use carillon_domain::error_code::{ErrorCode, SendError, SendErrorKind};
 use carillon_domain::media::Carries;
-use carillon_domain::message::{Lane, PartState, Parts};
+use carillon_domain::message::{Flags, Lane, PartState, Parts};
+use carillon_domain::phone::Phone;
+use carillon_domain::quiet;
 use carillon_domain::retry::{Next, RetryPolicy};
 use carillon_store::hot::{Outcome, PartResult, QueuedMessage, SettleItem};
 
@@ -163,7 +165,8 @@ pub fn decide(
                     fail_over(job, error, tried, c.now_ms, items)
                 }
                 Next::RetryAt(_) if job.message.lane == Lane::Otp => Fate::Again { after_ms: 200 },
-                Next::RetryAt(due_at) => {
+                Next::RetryAt(at) => {
+                    let due_at = considerate(&job.message, at);
                     for part in job.pending() {
                         let result = PartResult::Retry {
                             due_at,
@@ -179,6 +182,16 @@ pub fn decide(
             }
         }
     }
+}
+
+/// When a message may be tried that is to be tried at that time (Unix milliseconds): later, if quiet hours hold it back.
+pub(super) fn considerate(m: &QueuedMessage, at: i64) -> i64 {
+    if !m.flags.has(Flags::QUIET) {
+        return at;
+    }
+    let phone = Phone::from_digits(m.phone).expect("only parsed numbers are stored");
+    let country = phone.country();
+    quiet::next(at, quiet::zones(phone, country), quiet::customary(phone, country)).unwrap_or(at)
 }
 
 fn fail_over(job: &mut Job, error: &SendError, tried: &Tried, now_ms: i64, items: &mut Vec<SettleItem>) -> Fate {

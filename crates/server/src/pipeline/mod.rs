@@ -354,6 +354,11 @@ impl Pipeline {
             let two_way = message.sender.as_deref().is_some_and(|s| self.own_numbers().answers(*account, s));
             message.flags = message.flags.with(Flags::TWO_WAY, two_way);
         }
+        // The messages of a request are due by a span, or each by itself: where some wait for the end of quiet hours, the others are due now.
+        if messages.iter().any(|m| m.due_at.is_some()) {
+            let now = self.0.clock.now_ms();
+            messages.iter_mut().for_each(|m| m.due_at = m.due_at.or(Some(now)));
+        }
         self.0.inbox.push_intake(entry, self.0.config.intake_waiting_max)
     }
 

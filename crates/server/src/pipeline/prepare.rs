@@ -7,6 +7,8 @@ mod attached;
 mod origin;
 mod personal;
 mod references;
+pub mod shorten;
+mod timing;
 mod way;
 
 use std::borrow::Cow;
@@ -20,6 +22,7 @@ use carillon_domain::id::AccountNo;
 use carillon_domain::media::Mms;
 use carillon_domain::message::{Category, Flags, Lane};
 use carillon_domain::phone::{Country, Parsed, Phone, PhoneError, Strictness};
+use carillon_domain::quiet::Window;
 use carillon_domain::sender::policy::{CountryRules, SenderSet};
 use carillon_domain::template::Template;
 use carillon_store::hot::{Extra, NewMessage};
@@ -34,6 +37,9 @@ pub use attached::Attached;
 pub use origin::Origin;
 pub use personal::Own;
 pub use references::References;
+use shorten::Short;
+pub use shorten::Shortener;
+pub use timing::{Placed, When};
 use way::Way;
 
 /// Shortest and longest validity, seconds.
@@ -82,8 +88,18 @@ pub struct Draft<'a> {
     pub transliterate: Option<bool>,
     /// How long it is tried, seconds.
     pub validity_s: Option<i64>,
-    /// When it is to be sent, RFC 3339.
+    /// When it is to be sent: RFC 3339, or a local time without offset if one of the two below says whose.
     pub scheduled_at: Option<&'a str>,
+    /// Name of the time zone of `scheduled_at`.
+    pub time_zone: Option<&'a str>,
+    /// Whether `scheduled_at` is in the time of each recipient.
+    pub local_time: bool,
+    /// Hours of the recipient in which alone it may go.
+    pub send_window: Option<&'a Window>,
+    /// `keep` or `ignore`.
+    pub quiet_hours: Option<&'a str>,
+    /// Whether short links take the places of its web addresses.
+    pub shorten_links: bool,
     /// The caller's own name for it.
     pub client_ref: Option<&'a str>,
     /// The caller's labels.
@@ -117,6 +133,8 @@ pub struct Rules<'a> {
     pub suppressed: &'a Suppressed,
     /// References of concatenation.
     pub references: &'a References,
+    /// What short links are made with.
+    pub shortener: Shortener<'a>,
     /// Where events may go.
     pub callbacks: Guard,
     /// Unix milliseconds.
@@ -182,12 +200,12 @@ pub struct Content {
     pub template: Option<Template>,
     /// How a text may be written.
     pub options: Options,
+    /// Whether short links take the places of its web addresses.
+    pub short: Option<Short>,
     /// The one-time code inside it.
     pub otp_code: Option<Arc<str>>,
-    /// When it is to be sent, Unix milliseconds; `None` is at once.
-    pub due_at: Option<i64>,
-    /// When it is no longer worth sending, Unix milliseconds.
-    pub expires_at: i64,
+    /// When it is to be sent.
+    pub when: When,
     /// The rare members.
     pub extra: Option<Box<Extra>>,
     /// Its files.
@@ -202,11 +220,12 @@ impl Content {
         let sender = self.origin.in_country(rules, to.country)?;
         let way = Way::of(self, rules, &to, sender.as_deref())?;
         let parts = way.parts(self.plan.parts);
-        Ok(NewMessage {
+        let placed = self.when.placed(rules, &to)?;
+        let mut message = NewMessage {
             index,
             lane: self.lane,
             category: self.category,
-            flags: self.flags.with(Flags::OWN_CARRIER, way.own),
+            flags: self.flags.with(Flags::OWN_CARRIER, way.own).with(placed.flags, true),
             encoding: self.plan.encoding.number(),
             parts,
             phone: phone.digits(),
@@ -217,10 +236,15 @@ impl Content {
             otp_code: self.otp_code.clone(),
             unit_price: way.unit_price,
             reference: (parts > 1).then(|| rules.references.next(phone_tag)),
-            due_at: self.due_at,
-            expires_at: self.expires_at,
+            due_at: placed.due_at,
+            expires_at: placed.expires_at,
             extra: way.extra(self),
-        })
+        };
+        // A text with places to fill in has its addresses once they are filled.
+        if let (Some(short), None) = (&self.short, &self.template) {
+            short.put_into(&mut message, rules, rules.account);
+        }
+        Ok(message)
     }
 }
 
@@ -259,21 +283,14 @@ pub fn content(
     let body = judge.take(body(draft, rules, otp_code.as_deref()));
     let options = judge.take(options(draft, rules.settings));
     let template = body.as_deref().and_then(|body| judge.take(personal::template(draft, body))).flatten();
-    let plan = match (&body, &options) {
-        (Some(_), Some(options)) if template.is_some() => {
-            let fixed = template.as_ref().map(Template::fixed).unwrap_or_default();
-            judge.take(plan(draft, &fixed, options))
-        }
-        (Some(body), Some(options)) => judge.take(plan(draft, body, options)),
-        _ => None,
-    };
-    let due_at = judge.take(scheduled(draft.scheduled_at, rules.now)).flatten();
-    let validity_ms = judge.take(validity(draft, rules));
-    let expires_at = validity_ms.map(|ms| due_at.unwrap_or(rules.now).saturating_add(ms));
-    judge.take(attached::check(draft, expires_at));
+    let short = judge.take(shorten::of(draft, rules)).flatten();
+    let planned = body.as_deref().and_then(|body| judge.take(planned(body, template.as_ref(), short.as_ref())));
+    let plan = planned.zip(options.as_ref()).and_then(|(text, options)| judge.take(plan(draft, &text, options)));
+    let when = When::of(draft, rules, category).map_err(|mistakes| judge.0.extend(mistakes)).ok();
+    judge.take(attached::check(draft, when.as_ref().map(|when| when.expires_at)));
     let extra = extra(draft, rules.callbacks, &mut judge);
-    let (Some(origin), Some(body), Some(plan), Some(options), Some(expires_at), true) =
-        (origin, body, plan, options, expires_at, judge.0.is_empty())
+    let (Some(origin), Some(body), Some(plan), Some(options), Some(when), true) =
+        (origin, body, plan, options, when, judge.0.is_empty())
     else {
         return Err(judge.0);
     };
@@ -303,9 +320,9 @@ pub fn content(
         body: body.into(),
         template,
         options,
+        short,
         otp_code: otp_code.map(Arc::from),
-        due_at,
-        expires_at,
+        when,
         extra,
         mms: attached::mms(draft, rules),
     })
@@ -316,6 +333,7 @@ fn combinations(draft: &Draft<'_>, judge: &mut Judge) {
     let rules = [
         (draft.otp && draft.data.is_some(), "data", "a one-time code is text: leave `data` or `otp` out"),
         (draft.otp && draft.scheduled_at.is_some(), "scheduled_at", "a one-time code is sent at once"),
+        (draft.otp && draft.send_window.is_some(), "send_window", "a one-time code is sent at once"),
         (draft.otp && draft.validity_s.is_some(), "validity_s", "a one-time code has the server's deadline"),
         (!draft.otp && draft.otp_code.is_some(), "otp_code", "only with `\"otp\": true`"),
         (draft.data.is_some() && draft.text.is_some(), "data", "send `text` or `data`, not both"),
@@ -406,6 +424,17 @@ fn options(draft: &Draft<'_>, settings: &Settings) -> Result<Options, Mistake> {
     })
 }
 
+/// What is planned of a text: without what recipients fill in, and with links as they will be.
+fn planned<'a>(body: &'a str, template: Option<&Template>, short: Option<&Short>) -> Result<Cow<'a, str>, Mistake> {
+    let text = template.map_or(Cow::Borrowed(body), |template| template.fixed().into());
+    match short {
+        // Whole addresses may come of what is filled in: they are looked at then.
+        Some(_) if template.is_some() => Ok(text),
+        Some(short) => short.sample(&text).map(Cow::Owned),
+        None => Ok(text),
+    }
+}
+
 fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistake> {
     if let Some(encoding) = draft.own_part {
         // Whether it fits a part is the sender's face to check, which knows the header.
@@ -432,37 +461,6 @@ fn plan(draft: &Draft<'_>, body: &str, options: &Options) -> Result<Plan, Mistak
         ),
         EncodingError::NotInAlphabet(_) => Mistake::new(field, "invalid_value", e.to_string()),
     })
-}
-
-fn instant(field: &'static str, text: &str) -> Result<i64, Mistake> {
-    let at: Result<jiff::Timestamp, _> = text.parse();
-    at.map(jiff::Timestamp::as_millisecond).map_err(|_| {
-        Mistake::new(field, "invalid_value", "an RFC 3339 instant with its offset, such as 2027-01-31T08:00:00+01:00")
-    })
-}
-
-/// The time to send; `None` is at once.
-fn scheduled(text: Option<&str>, now: i64) -> Result<Option<i64>, Mistake> {
-    let Some(text) = text else { return Ok(None) };
-    let at = instant("scheduled_at", text)?;
-    if at < now - SCHEDULE_BACK_MS {
-        return Err(Mistake::new("scheduled_at", "invalid_value", "this instant is past: check its offset from UTC"));
-    }
-    if at > now + SCHEDULE_AHEAD_MS {
-        return Err(Mistake::new("scheduled_at", "invalid_value", "at most one year ahead"));
-    }
-    Ok((at > now).then_some(at))
-}
-
-fn validity(draft: &Draft<'_>, rules: &Rules<'_>) -> Result<i64, Mistake> {
-    if draft.otp {
-        return Ok(i64::try_from(rules.otp.deadline_ms).expect("at most a minute: checked at start"));
-    }
-    match draft.validity_s {
-        None => Ok(i64::from(rules.settings.validity_s) * 1_000),
-        Some(seconds) if VALIDITY_S.contains(&seconds) => Ok(seconds * 1_000),
-        Some(_) => Err(Mistake::new("validity_s", "invalid_value", "60 to 604800 seconds (a week)")),
-    }
 }
 
 fn extra(draft: &Draft<'_>, callbacks: Guard, judge: &mut Judge) -> Option<Box<Extra>> {

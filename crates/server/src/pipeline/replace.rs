@@ -21,6 +21,12 @@ pub enum ReplaceOutcome {
 }
 
 impl Pipeline {
+    /// Messages were given another time from that one on (Unix milliseconds): what is due then is read again.
+    pub fn due_from(&self, earliest: i64) {
+        self.0.due.lock().new_row(earliest);
+        self.0.hungry.notify_one();
+    }
+
     /// Puts a message in the place of another, as which it was prepared: same account, recipient, sender and lane.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ use carillon_domain::money::Money;
 
 use crate::StoreError;
 use crate::event::Watched;
+use crate::short_link::NewLink;
 
 pub use items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, Scope, SettleItem, Settled, SpanKey};
 
@@ -85,6 +86,8 @@ pub struct Extra {
     pub mms: Option<Arc<Mms>>,
     /// Price of the whole if it goes so and might go otherwise.
     pub mms_price: Option<Money>,
+    /// Short links in its text.
+    pub links: Vec<NewLink>,
 }
 
 /// The row of a batch.

@@ -1,5 +1,7 @@
 //! Messages of a batch that are not all alike: places in the text that each recipient fills with words of its own.
 
+use std::borrow::Cow;
+
 use carillon_domain::encoding;
 use carillon_domain::message::Flags;
 use carillon_domain::phone::Parsed;
@@ -45,7 +47,7 @@ impl Content {
             ..m
         })?;
         if let Some(template) = &self.template {
-            self.fill(template, &mut message, own).map_err(|m| Mistake { index: Some(index as usize), ..m })?;
+            self.fill(template, &mut message, own, rules).map_err(|m| Mistake { index: Some(index as usize), ..m })?;
             message.reference = (message.parts > 1).then(|| rules.references.next(message.phone_tag));
         }
         if let Some(client_ref) = own.client_ref {
@@ -57,7 +59,13 @@ impl Content {
         Ok(message)
     }
 
-    fn fill(&self, template: &Template, message: &mut NewMessage, own: &Own<'_>) -> Result<(), Mistake> {
+    fn fill(
+        &self,
+        template: &Template,
+        message: &mut NewMessage,
+        own: &Own<'_>,
+        rules: &Rules<'_>,
+    ) -> Result<(), Mistake> {
         let wrong = |code, detail: String| Mistake::new("to", code, detail).inside("variables");
         let text = template.fill(own.value).map_err(|name| {
             let detail =
@@ -67,7 +75,11 @@ impl Content {
         if text.is_empty() {
             return Err(wrong("too_short", "the text is empty once filled in".into()));
         }
-        let plan = encoding::plan(&text, &self.options).map_err(|e| {
+        let read = match &self.short {
+            None => Cow::Borrowed(text.as_str()),
+            Some(short) => short.sample(&text).map_err(|m| wrong(m.code, m.detail.into_owned()))?.into(),
+        };
+        let plan = encoding::plan(&read, &self.options).map_err(|e| {
             wrong("too_long", format!("{e}: shorten the text, or raise the account setting `parts_max`"))
         })?;
         message.body = text.into();
@@ -76,6 +88,9 @@ impl Content {
         let whole = message.extra.as_deref().and_then(|e| e.mms.as_deref()).is_some_and(|mms| !mms.links);
         message.parts = if whole { 1 } else { plan.parts };
         message.flags = message.flags.with(Flags::TRANSLITERATE, plan.replaced > 0);
+        if let Some(short) = &self.short {
+            short.put_into(message, rules, rules.account);
+        }
         Ok(())
     }
 }

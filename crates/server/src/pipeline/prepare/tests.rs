@@ -22,6 +22,7 @@ fn judge_by(settings: &Settings, draft: &Draft<'_>) -> Result<Content, Vec<Mista
         phone_key: &[0; 16],
         suppressed: &suppressed,
         references: &references,
+        shortener: Shortener { public_url: "", ids: &crate::app::Ids::random(), random: || 0 },
         callbacks: Guard::STRICT,
         now: NOW,
     };
@@ -51,6 +52,11 @@ const HELLO: Draft<'static> = Draft {
     transliterate: None,
     validity_s: None,
     scheduled_at: None,
+    time_zone: None,
+    local_time: false,
+    send_window: None,
+    quiet_hours: None,
+    shorten_links: false,
     client_ref: None,
     tags: Vec::new(),
     callback_url: None,
@@ -91,7 +97,7 @@ fn codes_stand_where_the_text_says() {
     for (draft, body, code) in rows {
         let made = judge(&draft).unwrap();
         assert_eq!((&*made.body, made.otp_code.as_deref()), (body, Some(code)));
-        assert_eq!((made.category, made.expires_at), (Category::Otp, NOW + 5_000));
+        assert_eq!((made.category, made.when.expires_at), (Category::Otp, NOW + 5_000));
     }
 }
 
@@ -111,7 +117,7 @@ fn times_count_from_the_due_time() {
     ];
     for (i, (draft, due_at, expires_at)) in rows.into_iter().enumerate() {
         let made = judge(&draft).unwrap();
-        assert_eq!((made.due_at, made.expires_at), (due_at, expires_at), "row {i}");
+        assert_eq!((made.when.due_at, made.when.expires_at), (due_at, expires_at), "row {i}");
     }
 }
 
@@ -186,7 +192,7 @@ fn settings_decide_what_the_request_leaves_open() {
     };
     let made = judge_by(&settings, &Draft { text: Some("“hi”"), ..HELLO }).unwrap();
     assert_eq!((made.origin.sender(), made.plan.replaced), (Some("Shop"), 2));
-    assert_eq!((made.flags, made.expires_at), (Flags::TRANSLITERATE, NOW + 3_600_000));
+    assert_eq!((made.flags, made.when.expires_at), (Flags::TRANSLITERATE, NOW + 3_600_000));
     let own =
         judge_by(&settings, &Draft { from: Some("Other"), transliterate: Some(false), text: Some("“hi”"), ..HELLO })
             .unwrap();

@@ -40,7 +40,7 @@ impl Way {
             lane: content.lane,
             own: false,
             tags: &tags,
-            now_ms: content.due_at.unwrap_or(rules.now),
+            now_ms: content.when.due_at.unwrap_or(rules.now),
             random: 0,
         };
         let own = book.brings_own(&facts);

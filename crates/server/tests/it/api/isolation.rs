@@ -73,6 +73,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("webhook-endpoints") => foreign("whe_"),
             Some("callback-deliveries") => foreign("evt_"),
             Some("media") => foreign("med_"),
+            Some("links") => foreign("lnk_"),
             Some("inbound-messages") => foreign("inb_"),
             Some("conversations") => foreign("cnv_"),
             Some("keyword-rules") => foreign("kwr_"),

@@ -16,6 +16,7 @@ mod load;
 mod money;
 mod otp;
 mod receipts;
+mod scheduled;
 mod throttled;
 mod web;
 mod webhooks;

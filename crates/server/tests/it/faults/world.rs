@@ -251,6 +251,20 @@ impl Api {
         answer.ok().map(|answer| answer.status)
     }
 
+    /// PATCH that must be taken.
+    pub async fn patch(&self, path: &str, body: &Value) -> Value {
+        let answer = self.send(self.client.patch(self.url(path)).json(body)).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.json()
+    }
+
+    /// Opens a short link as a phone does. The status, if the server answered.
+    pub async fn open(&self, path: &str) -> Option<u16> {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let phone = client.get(self.url(path)).header("host", "carillon.test").header("user-agent", "(iPhone)");
+        phone.send().await.ok().map(|answer| answer.status().as_u16())
+    }
+
     /// GET of a path that must be there.
     pub async fn get(&self, path: &str) -> Value {
         let answer = self.send(self.client.get(self.url(path))).await.unwrap();

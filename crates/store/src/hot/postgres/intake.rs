@@ -194,6 +194,7 @@ pub(super) async fn write<'p>(
 ) -> Result<(), Error> {
     let due: Vec<_> = taken(requests, plan).filter_map(|(id, _, m)| Some((m.due_at?, id))).collect();
     insert_due(writes, &due).await?;
+    insert_links(writes, requests, plan).await?;
     if !plan.spans.is_empty() {
         let s = &plan.spans;
         let sql = "INSERT INTO due_span (account_no, first_id, lane, count)
@@ -216,6 +217,33 @@ pub(super) async fn write<'p>(
         writes.put(sql, params![day_of(now), accounts, keys, fingerprints, resources, kinds]).await?;
     }
     write_batches(writes, plan, now).await
+}
+
+async fn insert_links<'p>(
+    writes: &mut Writes<'_, 'p>,
+    requests: &'p [IntakeRequest],
+    plan: &Plan<'p>,
+) -> Result<(), Error> {
+    let links: Vec<_> = taken(requests, plan)
+        .flat_map(|(id, batch, m)| {
+            m.extra.iter().flat_map(|e| &e.links).map(move |link| (id, batch, m.phone_tag, link))
+        })
+        .collect();
+    if links.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO short_link (account_no, id, code, message_id, batch_id, phone_tag, target, expires_at, humans, bots, previews)
+               SELECT l.*, 0, 0, 0
+               FROM UNNEST($1::bigint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bytea[], $8::bigint[]) AS l";
+    let accounts = links.iter().map(|(id, ..)| id.account().as_i64()).collect::<Vec<_>>();
+    let ids = links.iter().map(|(.., link)| link.id.0).collect::<Vec<_>>();
+    let codes = links.iter().map(|(.., link)| link.code.number()).collect::<Vec<_>>();
+    let messages = links.iter().map(|(id, ..)| id.0).collect::<Vec<_>>();
+    let batches = links.iter().map(|(_, batch, ..)| *batch).collect::<Vec<Option<Uuid>>>();
+    let tags = links.iter().map(|(_, _, tag, _)| *tag).collect::<Vec<_>>();
+    let targets = links.iter().map(|(.., link)| seal_text(&link.target)).collect::<Vec<_>>();
+    let ends = links.iter().map(|(.., link)| link.expires_at).collect::<Vec<_>>();
+    writes.put(sql, params![accounts, ids, codes, messages, batches, tags, targets, ends]).await
 }
 
 async fn write_batches<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, now: i64) -> Result<(), Error> {

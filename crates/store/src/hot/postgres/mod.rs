@@ -215,6 +215,8 @@ async fn discard(session: &mut Session, account: i64, batch: Uuid) -> Result<(),
     ] {
         session.rows(sql, params![account, oldest, batch]).await?;
     }
+    let sql = "DELETE FROM short_link WHERE account_no = $1 AND batch_id = $2";
+    session.rows(sql, params![account, batch]).await?;
     // A span may hold other messages of its commit as well: only what is empty now goes.
     let sql = "SELECT first_id, count FROM due_span WHERE account_no = $1 AND first_id >= $2";
     for span in session.rows(sql, params![account, oldest]).await? {

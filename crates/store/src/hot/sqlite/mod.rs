@@ -114,6 +114,7 @@ fn discard(tx: &Connection, account: i64, batch: Uuid, held: i64) -> Result<(), 
          (SELECT id FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3)",
         params![account, oldest.as_bytes(), batch],
     )?;
+    tx.execute("DELETE FROM short_link WHERE account_no = ?1 AND batch_id = ?2", params![account, batch])?;
     tx.execute(
         "DELETE FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3",
         params![account, oldest.as_bytes(), batch],
@@ -282,6 +283,22 @@ fn insert_message(
     ])?;
     if let Some(due_at) = m.due_at {
         insert_due(tx, due_at, id)?;
+    }
+    for link in extra.map_or(&[][..], |e| &e.links) {
+        tx.prepare_cached(
+            "INSERT INTO short_link (account_no, id, code, message_id, batch_id, phone_tag, target, expires_at, humans, bots, previews)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0)",
+        )?
+        .execute(params![
+            account,
+            link.id.0.as_bytes(),
+            link.code.number(),
+            id.0.as_bytes(),
+            batch,
+            m.phone_tag,
+            seal_text(&link.target),
+            link.expires_at,
+        ])?;
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ impl Reader {
             queued_columns!(),
             ", d.due_at FROM due_at d JOIN message m ON m.account_no = d.account_no AND m.id = d.message_id
              WHERE (d.due_at, d.account_no, d.message_id) > (?1, ?2, ?3) AND d.due_at <= ?4 AND m.state IN (0, 1)
+             AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.account_no = m.account_no AND b.id = m.batch_id AND b.state = 0)
              ORDER BY d.due_at, d.account_no, d.message_id LIMIT ?5"
         );
         let values = vec![

@@ -146,15 +146,10 @@ pub struct Move {
     pub to: i64,
 }
 
-/// Which messages of a list wait for their time, and that is `from`.
-macro_rules! still {
-    ($query:expr, $account:expr, $from:expr, $ids:expr) => {
-        $query
-            .push(" WHERE account_no = ")
-            .push_bind($account)
-            .push(" AND state = ")
-            .push_bind(State::Scheduled.number());
-        $query.push(" AND attempts = 0 AND due_at = ").push_bind($from).push(" AND id IN (");
+/// `IN` and a list of ids.
+macro_rules! among {
+    ($query:expr, $ids:expr) => {
+        $query.push(" IN (");
         let mut list = $query.separated(", ");
         for id in $ids {
             list.push_bind(*id);
@@ -175,20 +170,25 @@ pub async fn reschedule(db: &Db, account: AccountNo, moves: &[Move]) -> Result<u
     }
     let account = account.as_i64();
     Ok(write_db!(db, |tx| {
-        // The account first, as the hot path does: whoever settles its messages waits here.
-        sqlx::query("UPDATE balance SET held = held WHERE account_no = $1").bind(account).execute(&mut *tx).await?;
         let mut moved = 0;
         for ((from, to), ids) in &alike {
-            // Their rows by which they are due first, while the messages still say which those are.
-            let mut due = sqlx::QueryBuilder::new("UPDATE due_at SET due_at = ");
-            due.push_bind(*to).push(" WHERE due_at = ").push_bind(*from).push(" AND account_no = ").push_bind(account);
-            due.push(" AND message_id IN (SELECT id FROM message");
-            still!(due, account, *from, ids);
-            due.push(")").build().execute(&mut *tx).await?;
+            // The messages first, as the hot path does when it settles: whoever does waits here.
             let mut text = sqlx::QueryBuilder::new("UPDATE message SET due_at = ");
             text.push_bind(*to).push(", expires_at = expires_at + ").push_bind(to - from);
-            still!(text, account, *from, ids);
-            moved += text.build().execute(&mut *tx).await?.rows_affected();
+            text.push(" WHERE account_no = ").push_bind(account);
+            text.push(" AND state = ").push_bind(State::Scheduled.number());
+            text.push(" AND attempts = 0 AND due_at = ").push_bind(*from).push(" AND id");
+            among!(text, ids);
+            let changed: Vec<(Uuid,)> = text.push(" RETURNING id").build_query_as().fetch_all(&mut *tx).await?;
+            if changed.is_empty() {
+                continue;
+            }
+            let mut due = sqlx::QueryBuilder::new("UPDATE due_at SET due_at = ");
+            due.push_bind(*to).push(" WHERE due_at = ").push_bind(*from).push(" AND account_no = ").push_bind(account);
+            due.push(" AND message_id");
+            among!(due, changed.iter().map(|(id,)| id));
+            due.build().execute(&mut *tx).await?;
+            moved += changed.len() as u64;
         }
         moved
     }))

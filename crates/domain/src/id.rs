@@ -207,6 +207,10 @@ ids! {
     ContactId = "ctc";
     /// A named set of contacts.
     GroupId = "grp";
+    /// A saved filter over contacts.
+    SegmentId = "seg";
+    /// An account's own database or program that recipients are read from.
+    SourceId = "src";
     /// A mail to a person.
     EmailId = "eml";
 }

@@ -16,9 +16,10 @@ pub const WINDOW_DAYS: u32 = 90;
 pub const CONTACTS_MIN: usize = 20;
 /// The most clusters looked for.
 const CLUSTERS_MAX: usize = 5;
-/// One cluster more must take so much of what is unexplained, or it is not made.
-const GAIN_MIN: f64 = 0.3;
+/// One cluster more must explain so much of how contacts differ at all, or it is not made.
+const GAIN_MIN: f64 = 0.05;
 const ROUNDS_MAX: usize = 50;
+const TRIES: usize = 8;
 /// Figures of a contact.
 const FIGURES: usize = 4;
 /// The share of a cluster left out on each side of its bounds, percent.
@@ -77,9 +78,10 @@ pub fn suggest(contacts: &[Figures], seed: u64) -> Vec<Suggestion> {
     }
     let points = standardised(contacts);
     let mut best = cluster(&points, 1, seed);
+    let whole = best.1;
     for k in 2..=CLUSTERS_MAX {
         let next = cluster(&points, k, seed);
-        if next.1 > best.1 * (1.0 - GAIN_MIN) {
+        if best.1 - next.1 < whole * GAIN_MIN || whole == 0.0 {
             break;
         }
         best = next;
@@ -120,9 +122,15 @@ fn nearest(p: &[f64; FIGURES], centres: &[[f64; FIGURES]]) -> (usize, f64) {
     all.min_by(|a, b| a.1.total_cmp(&b.1)).expect("there is a centre")
 }
 
-/// k-means, begun by k-means++: the cluster of each point, and the sum of squared distances from their centres.
+/// The best of several k-means: one alone may begin badly and stay so.
 fn cluster(points: &[[f64; FIGURES]], k: usize, seed: u64) -> (Vec<usize>, f64) {
     let mut random = SplitMix(seed);
+    let tries = (0..TRIES).map(|_| cluster_once(points, k, &mut random));
+    tries.min_by(|a, b| a.1.total_cmp(&b.1)).expect("it is tried")
+}
+
+/// k-means, begun by k-means++: the cluster of each point, and the sum of squared distances from their centres.
+fn cluster_once(points: &[[f64; FIGURES]], k: usize, random: &mut SplitMix) -> (Vec<usize>, f64) {
     let mut centres = vec![points[random.below(points.len())]];
     while centres.len() < k {
         let far: Vec<_> = points.iter().map(|p| nearest(p, &centres).1).collect();

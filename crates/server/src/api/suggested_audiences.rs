@@ -14,7 +14,7 @@ use super::extract::{Can, ContactsRead, Json, Query};
 use crate::app::App;
 
 /// Contacts that are looked at: of more, every so many-th.
-const SAMPLE: i64 = 20_000;
+const SAMPLE: i64 = 10_000;
 /// Rows read at a time.
 const PAGE: u32 = 5_000;
 

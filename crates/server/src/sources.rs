@@ -70,7 +70,7 @@ pub struct Database {
     /// A certificate to believe besides the well-known ones, PEM.
     pub ca: Option<String>,
     /// One SELECT, with `$1` … for its parameters; of MySQL with `?`.
-    #[schema(example = "SELECT phone, first_name FROM participants WHERE course = $1")]
+    #[schema(example = "select phone, first_name from participants where course = $1")]
     pub query: String,
     /// Values of the parameters, as texts; null is NULL.
     #[serde(default)]

@@ -1,3 +1,5 @@
+//! Crowds that nobody could take for one, and whether the filters that tell them apart have exactly them.
+
 use super::*;
 use crate::contact::Declared;
 use crate::segment::{self, Activity, Condition, Filter};

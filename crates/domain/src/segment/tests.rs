@@ -1,3 +1,5 @@
+//! Filters checked by eye: what they mean, what is refused of them and where, how deep and how much.
+
 use serde_json::json;
 
 use super::*;

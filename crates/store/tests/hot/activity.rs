@@ -5,11 +5,11 @@ use carillon_domain::id::{AccountNo, ContactId, MessageId};
 use carillon_domain::segment::{DAY_MS, day_of, read};
 use carillon_store::activity::{self, BEHIND_MS, Counts};
 use carillon_store::contact::{self, NewContact};
-use carillon_store::hot::{IntakeRequest, Step};
+use carillon_store::hot::Verdict;
 use serde_json::json;
 
 use crate::settle::{Do, item};
-use crate::world::{NOON, World, message, on_both};
+use crate::world::{NOON, World, message, on_both, one};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i32 = (NOON / DAY_MS) as i32;
@@ -102,28 +102,27 @@ async fn many_messages_and_several_readers() {
         let a = w.account(100_000).await;
         let [ada, bob] = [contact(w, a, 1).await, contact(w, a, 2).await];
         w.now += 1;
-        let mut ids = Vec::new();
-        for n in 0..1_100 {
-            let request =
-                IntakeRequest { account: a, key: None, step: Step::Message, messages: vec![message(1 + n % 2, 1)] };
-            let verdict = &w.intake(&[request]).await[0];
-            let carillon_store::hot::Verdict::Accepted { first, .. } = verdict else { panic!("{verdict:?}") };
-            ids.push(*first);
-        }
-        for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 10 < 6) {
-            let now = w.now;
-            w.settle(&[item(Do::No(1, 0), 1 + n as i64 % 2, *id, now)]).await;
-        }
+        let requests: Vec<_> = (0..1_100).map(|n| one(a, message(1 + n % 2, 1))).collect();
+        let verdicts = w.intake(&requests).await;
+        let ids: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| match verdict {
+                Verdict::Accepted { first, .. } => *first,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let fail = |first: usize, to: usize, now: i64| {
+            let chosen = ids.iter().enumerate().filter(move |(n, _)| (first..to).contains(&(n % 10)));
+            chosen.map(|(n, id)| item(Do::No(1, 0), 1 + n as i64 % 2, *id, now)).collect::<Vec<_>>()
+        };
+        w.settle(&fail(0, 6, w.now)).await;
         let at = w.now + BEHIND_MS + 1;
         let both = async |w: &World, at| tokio::join!(follow(w, a, at), follow(w, a, at));
         both(w, at).await;
         assert_eq!(shown(w, a, ada).await, ["0: 0/0/330/0"]);
         assert_eq!(w.count("activity_open").await, 440);
         contact::delete(&w.db, a, bob).await.unwrap();
-        for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 10 >= 6) {
-            let now = w.now;
-            w.settle(&[item(Do::No(1, 0), 1 + n as i64 % 2, *id, now)]).await;
-        }
+        w.settle(&fail(6, 10, w.now)).await;
         both(w, at + HOUR).await;
         assert_eq!(shown(w, a, ada).await, ["0: 0/0/550/0"]);
         assert_eq!(shown(w, a, bob).await, [""; 0]);

@@ -80,7 +80,7 @@ where
             other => other,
         },
     };
-    let (client, connection) = config.connect_raw(stream, tls).await.map_err(|e| explained(e))?;
+    let (client, connection) = config.connect_raw(stream, tls).await.map_err(&explained)?;
     let reading = read(&client, q);
     pin_mut!(reading, connection);
     // The connection says why it ended; the query only that it did.

@@ -211,6 +211,10 @@ ids! {
     ShortLinkId = "lnk";
     /// That somebody opened one.
     ClickId = "clk";
+    /// A saved filter over contacts.
+    SegmentId = "seg";
+    /// An account's own database or program that recipients are read from.
+    SourceId = "src";
     /// A mail to a person.
     EmailId = "eml";
 }

@@ -1,6 +1,7 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
 pub mod account;
+pub mod audience;
 pub mod contact;
 pub mod encoding;
 pub mod error_code;
@@ -19,6 +20,7 @@ pub mod quiet;
 pub mod rate;
 pub mod retry;
 pub mod route;
+pub mod segment;
 pub mod sender;
 pub mod short_link;
 pub mod smpp;

@@ -19,4 +19,5 @@ pub mod pipeline;
 pub mod routing;
 pub mod simulator;
 pub mod smpp_server;
+pub mod sources;
 pub mod telemetry;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use carillon_domain::contact::{Changes, Profile, Refusal, Wrong};
 use carillon_domain::id::{AccountNo, ContactId, GroupId};
+use carillon_domain::segment;
 use uuid::Uuid;
 
 use crate::hot::{open_phone, seal_phone};
@@ -282,6 +283,7 @@ pub async fn delete(db: &Db, account: AccountNo, id: ContactId) -> Result<(), St
         for text in [
             "DELETE FROM contact_tag WHERE account_no = $1 AND contact_id = $2",
             "DELETE FROM contact_group_member WHERE account_no = $1 AND contact_id = $2",
+            "DELETE FROM contact_activity WHERE account_no = $1 AND contact_id = $2",
         ] {
             sqlx::query(text).bind(account.as_i64()).bind(id.0).execute(&mut *tx).await?;
         }
@@ -320,6 +322,8 @@ pub struct Filter<'a> {
     pub external_id: Option<&'a str>,
     /// Of this status.
     pub status: Option<&'a str>,
+    /// In this segment.
+    pub segment: Option<&'a segment::Filter>,
 }
 
 /// Up to `limit` of an account's contacts before an id, newest first.
@@ -352,11 +356,12 @@ pub async fn list(
         when(filter.status.is_some(), "status = $9", "$9 IS NULL"),
     ]
     .join(" AND ");
+    let (segment, values) = of_segment(db, filter.segment, 11);
     let text = format!(
-        "SELECT {COLUMNS} FROM contact WHERE account_no = $1 AND id < $2 AND {conditions} ORDER BY id DESC LIMIT $10"
+        "SELECT {COLUMNS} FROM contact WHERE account_no = $1 AND id < $2 AND {conditions} AND {segment} ORDER BY id DESC LIMIT $10"
     );
     let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
+        let query = sqlx::query_as(crate::db::built(text))
             .bind(account.as_i64())
             .bind(before.map_or(Uuid::max(), |id| id.0))
             .bind(filter.phone_tag)
@@ -366,9 +371,27 @@ pub async fn list(
             .bind(filter.group.map(|id| id.0))
             .bind(filter.external_id)
             .bind(filter.status)
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
+            .bind(i64::from(limit));
+        bind_all!(query, values).fetch_all(c).await
     })?;
     rows.into_iter().map(Contact::try_from).collect()
+}
+
+/// The condition of a segment, if there is one, and its values.
+fn of_segment(db: &Db, filter: Option<&segment::Filter>, first: usize) -> (String, Vec<crate::segment::Bound>) {
+    match filter {
+        Some(filter) => crate::segment::condition(filter, db.kind(), first),
+        None => ("TRUE".to_owned(), Vec::new()),
+    }
+}
+
+/// How many of an account's contacts a segment has.
+pub async fn count(db: &Db, account: AccountNo, filter: &segment::Filter) -> Result<i64, StoreError> {
+    let (condition, values) = of_segment(db, Some(filter), 2);
+    let text = format!("SELECT COUNT(*) FROM contact WHERE account_no = $1 AND {condition}");
+    let (count,): (i64,) = read_db!(db, |c| {
+        let query = sqlx::query_as(crate::db::built(text)).bind(account.as_i64());
+        bind_all!(query, values).fetch_one(c).await
+    })?;
+    Ok(count)
 }

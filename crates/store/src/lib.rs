@@ -5,8 +5,12 @@
 
 #[macro_use]
 mod db;
+// Before who uses its macro.
+#[macro_use]
+pub mod segment;
 
 pub mod account;
+pub mod activity;
 pub mod api_key;
 pub mod batch;
 pub mod carrier_rate;
@@ -39,6 +43,7 @@ pub mod set_aside;
 pub mod short_link;
 pub mod smpp_credential;
 pub mod smpp_delivery;
+pub mod source;
 pub mod suppression;
 pub mod sweep;
 #[cfg(feature = "testing")]

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use carillon_domain::account::Settings;
 use carillon_domain::contact::{self, Changes, EXTERNAL_ID_MAX, NAME_MAX, Refusal, TAG_MAX, Value, Wrong};
-use carillon_domain::id::{ContactId, GroupId, TypeId};
+use carillon_domain::id::{ContactId, GroupId, SegmentId, TypeId};
 use carillon_domain::phone::Phone;
 use carillon_store::contact::{self as store, Contact, Filter, NewContact, Put};
 use carillon_store::contact_group;
@@ -189,6 +189,8 @@ pub struct ListQuery {
     external_id: Option<String>,
     /// Of this status.
     status: Option<String>,
+    /// In this segment.
+    segment: Option<String>,
     /// Rows of a page, 1 to 200; 50 if not given.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -226,17 +228,29 @@ pub async fn list(
     }
     let group: Option<GroupId> =
         query.group.as_deref().map(str::parse).transpose().map_err(|_| refuse("?group", "the id of a group".into()))?;
-    let filter = Filter {
+    let segment: Option<SegmentId> = query
+        .segment
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| refuse("?segment", "the id of a segment".into()))?;
+    let mut filter = Filter {
         phone_tag: query.phone.as_ref().map(tag).transpose()?,
         name: query.name.as_deref(),
         tag: query.tag.as_deref(),
         group,
         external_id: query.external_id.as_deref(),
         status: query.status.as_deref(),
+        segment: None,
     };
-    let filters = format!("{filter:?}");
+    let filters = format!("{filter:?}{segment:?}");
     let window = Window::open(&app, caller.account, "contacts", &filters, query.limit, query.cursor.as_deref())?;
     let before = window.after.map(ContactId::from_uuid);
+    let resolved = match segment {
+        Some(id) => Some(super::segments::resolve(&app, &caller, id).await?),
+        None => None,
+    };
+    filter.segment = resolved.as_ref();
     let rows = store::list(&app.db, caller.account, filter, before, window.fetch()).await?;
     Ok(Json(window.page(rows, |c| c.id.0, view)))
 }

@@ -70,7 +70,6 @@ codes! {
     DuplicateRecipient = "duplicate_recipient", 400, final, "A number that stands in the list before", "Nothing: the number gets one message.";
     MissingVariable = "missing_variable", 400, final, "A recipient lacks a word for a place in the text", "Give it in `variables`, or write a fallback: {{name|default(\"friend\")}}.";
     InvalidTemplate = "invalid_template", 400, final, "A place in the text cannot be read", "Write {{name}} or {{name|default(\"friend\")}}.";
-    RecipientKindUnavailable = "recipient_kind_unavailable", 400, final, "Recipients of this kind are not available here", "Name phone numbers.";
     QuietHours = "quiet_hours", 400, final, "The message may not go in its time", "Raise `validity_s`, widen `send_window`, or send it later; the account's setting `quiet_hours` says what is kept.";
     LocalTimePast = "local_time_past", 400, final, "It is past that time where the recipient is", "Choose a later `scheduled_at`, or leave the recipient out.";
     InvalidLink = "invalid_link", 400, final, "A web address in the text cannot be shortened", "Correct it, or leave `shorten_links` out.";
@@ -122,6 +121,8 @@ codes! {
     EmailTaken = "email_taken", 409, final, "The email address has a user already", "Sign in, or use another address.";
     IdTaken = "id_taken", 409, final, "The id is in use", "Choose another, or leave it out.";
     NameTaken = "name_taken", 409, final, "The name is in use", "Choose another.";
+    SegmentOutdated = "segment_outdated", 409, final, "The segment names an attribute that was taken away", "Change the segment's filter, or declare the attribute again.";
+    SourceFailed = "source_failed", 502, retry, "The source could not be read", "`detail` says why; POST /v1/sources/{id}/test shows what it has.";
     ContactExists = "contact_exists", 409, final, "Another contact has this number", "Change that one: GET /v1/contacts?phone= finds it.";
     LimitReached = "limit_reached", 409, final, "There are as many as there may be", "Delete one that is not needed, or ask the operator.";
     ConfiguredInFile = "configured_in_file", 409, final, "It stands in the configuration file", "Change it there and start the server again.";

@@ -40,12 +40,15 @@ pub mod ops;
 pub mod recipients;
 pub mod routes;
 pub mod scheduling;
+pub mod segments;
 pub mod sender_review;
 pub mod senders;
 pub mod sending;
 pub mod sessions;
 pub mod short_links;
 pub mod smpp_credentials;
+pub mod sources;
+pub mod suggested_audiences;
 pub mod suppression_lists;
 pub mod suppressions;
 pub mod throughput;
@@ -185,6 +188,14 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::change_members))
         .routes(routes!(contact_attributes::list))
         .routes(routes!(contact_attributes::declare, contact_attributes::delete))
+        .routes(routes!(segments::create, segments::list))
+        .routes(routes!(segments::count_filter))
+        .routes(routes!(segments::read, segments::change, segments::delete))
+        .routes(routes!(segments::count))
+        .routes(routes!(suggested_audiences::list))
+        .routes(routes!(sources::create, sources::list))
+        .routes(routes!(sources::read, sources::change, sources::delete))
+        .routes(routes!(sources::test))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -1,4 +1,5 @@
-//! Who a batch goes to: phone numbers as they are, objects with a recipient's own words, contacts by name, group and tag; and what became of each.
+//! Who a batch goes to: phone numbers as they are, objects with a recipient's own words, contacts by name, group, segment and tag, what a source
+//! has; and what became of each.
 //!
 //! A list of plain numbers is read without copying and pays nothing for what objects can say.
 
@@ -6,10 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use carillon_domain::contact::{TAG_MAX, line};
+use carillon_domain::id::{SegmentId, SourceId};
 use carillon_domain::phone::Parsed;
 use carillon_store::contact::{self, Contact, Filter};
 use carillon_store::hot::NewMessage;
-use carillon_store::{StoreError, contact_group};
+use carillon_store::{StoreError, contact_group, segment, source};
 use rustc_hash::FxHashSet;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -20,6 +22,7 @@ use super::messages::phone;
 use super::sending::{self, ERRORS_MAX, Sending, Text, To};
 use crate::app::App;
 use crate::pipeline::prepare::{self, Content, Mistake, Own, Rules};
+use crate::sources;
 
 /// Recipients of one request.
 const RECIPIENTS_MAX: usize = 100_000;
@@ -28,7 +31,7 @@ const VARIABLES_MAX: usize = 50;
 /// Places of repeated numbers that an answer lists.
 const DUPLICATES_SHOWN: usize = 100;
 
-/// One element of `to`: a phone number, or an object with exactly one of `phone`, `contact`, `group`, `segment` and `tag`.
+/// One element of `to`: a phone number, or an object with exactly one of `phone`, `contact`, `group`, `segment`, `tag` and `source`.
 // For the documentation alone: `Recipient` reads it.
 #[derive(ToSchema)]
 #[serde(untagged)]
@@ -40,8 +43,8 @@ pub enum RecipientBody {
     Object(RecipientObject),
 }
 
-/// A recipient with what is its own; or a name for many, whose own words are their contacts' name, `external_id`, `status` and attributes (segments are
-/// refused as `recipient_kind_unavailable` for now).
+/// A recipient with what is its own; or a name for many, whose own words are their contacts' name, `external_id`, `status` and attributes, or a
+/// source's columns.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes what `Recipient` reads")]
 pub struct RecipientObject {
@@ -60,6 +63,8 @@ pub struct RecipientObject {
     segment: Option<String>,
     /// A label: every contact that has it.
     tag: Option<String>,
+    /// Id of a source: every row it has.
+    source: Option<String>,
 }
 
 /// One element of `to`.
@@ -89,6 +94,8 @@ pub struct Object<'a> {
     segment: Option<Text<'a>>,
     #[serde(borrow)]
     tag: Option<Text<'a>>,
+    #[serde(borrow)]
+    source: Option<Text<'a>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Recipient<'a> {
@@ -187,7 +194,9 @@ enum Whom<'b> {
     Phone(&'b str),
     Contact(&'b str),
     Group(&'b str),
+    Segment(&'b str),
     Tag(&'b str),
+    Source(&'b str),
 }
 
 impl Object<'_> {
@@ -201,21 +210,22 @@ impl Object<'_> {
             ("group", &self.group),
             ("segment", &self.segment),
             ("tag", &self.tag),
+            ("source", &self.source),
         ];
         let mut given = kinds.into_iter().filter_map(|(kind, value)| Some((kind, value.as_ref()?.as_str())));
         match (given.next(), given.next()) {
-            (None, _) => Err(refuse("missing_field", "name a `phone`, `contact`, `group` or `tag`".into())),
+            (None, _) => {
+                Err(refuse("missing_field", "name a `phone`, `contact`, `group`, `segment`, `tag` or `source`".into()))
+            }
             (Some((kind, _)), Some((other, _))) => {
                 Err(refuse("conflicting_fields", format!("`{kind}` and `{other}` are two recipients").into()))
             }
             (Some(("phone", phone)), None) => Ok(Whom::Phone(phone)),
             (Some(("contact", id)), None) => Ok(Whom::Contact(id)),
             (Some(("group", id)), None) => Ok(Whom::Group(id)),
+            (Some(("segment", id)), None) => Ok(Whom::Segment(id)),
             (Some(("tag", tag)), None) => Ok(Whom::Tag(tag)),
-            (Some((kind, _)), None) => {
-                let detail = format!("recipients by `{kind}` are not available on this server");
-                Err(refuse(Code::RecipientKindUnavailable.as_str(), detail.into()))
-            }
+            (Some((_, id)), None) => Ok(Whom::Source(id)),
         }
     }
 
@@ -295,11 +305,6 @@ impl<'a> Gathering<'a> {
     }
 
     async fn object(&mut self, index: usize, object: &Object<'_>) -> Result<(), Problem> {
-        let account = self.rules.account;
-        let refuse = |member, code: Code, detail| {
-            let mistake = Mistake { index: Some(index), ..Mistake::new("to", code.as_str(), detail) };
-            Err(mistake.inside(member))
-        };
         let made = match object.whom(index) {
             Err(mistake) => Err(mistake),
             Ok(Whom::Phone(text)) => {
@@ -308,34 +313,94 @@ impl<'a> Gathering<'a> {
                 self.number(index, text, &own).map_err(|m| m.inside("phone"))
             }
             Ok(Whom::Contact(text)) => match text.parse() {
-                Err(_) => refuse("contact", Code::InvalidId, "this is not the id of a contact"),
-                Ok(id) => match contact::by_id(&self.app.db, account, id).await {
+                Err(_) => Err(refused(index, "contact", Code::InvalidId, "this is not the id of a contact")),
+                Ok(id) => match contact::by_id(&self.app.db, self.rules.account, id).await {
                     Ok(contact) => self.contact(index, "contact", &contact, object),
-                    Err(StoreError::NotFound) => refuse("contact", Code::NotFound, "there is no such contact"),
-                    Err(error) => return Err(error.into()),
-                },
-            },
-            Ok(Whom::Group(text)) => match text.parse() {
-                Err(_) => refuse("group", Code::InvalidId, "this is not the id of a group"),
-                Ok(id) => match contact_group::by_id(&self.app.db, account, id).await {
-                    Ok(_) => {
-                        let filter = Filter { group: Some(id), ..Filter::default() };
-                        return self.contacts(index, "group", filter, object).await;
+                    Err(StoreError::NotFound) => {
+                        Err(refused(index, "contact", Code::NotFound, "there is no such contact"))
                     }
-                    Err(StoreError::NotFound) => refuse("group", Code::NotFound, "there is no such group"),
                     Err(error) => return Err(error.into()),
                 },
             },
-            Ok(Whom::Tag(tag)) => match line(tag, TAG_MAX) {
-                Err(_) => refuse("tag", Code::InvalidValue, "a tag is 1 to 40 characters"),
-                Ok(()) => {
-                    let filter = Filter { tag: Some(tag), ..Filter::default() };
-                    return self.contacts(index, "tag", filter, object).await;
-                }
+            Ok(many) => match self.many(index, many, object).await? {
+                None => return Ok(()),
+                Some(mistake) => Err(mistake),
             },
         };
         self.note(index, made);
         Ok(())
+    }
+
+    /// Everybody that one name stands for; or why it stands for nobody.
+    async fn many(&mut self, index: usize, whom: Whom<'_>, object: &Object<'_>) -> Result<Option<Mistake>, Problem> {
+        let (db, account) = (&self.app.db, self.rules.account);
+        let no = |member, code, detail| Ok(Some(refused(index, member, code, detail)));
+        let (member, filter) = match &whom {
+            Whom::Group(text) => match text.parse() {
+                Err(_) => return no("group", Code::InvalidId, "this is not the id of a group"),
+                Ok(id) => match contact_group::by_id(db, account, id).await {
+                    Ok(_) => ("group", Filter { group: Some(id), ..Filter::default() }),
+                    Err(StoreError::NotFound) => return no("group", Code::NotFound, "there is no such group"),
+                    Err(error) => return Err(error.into()),
+                },
+            },
+            Whom::Segment(text) => {
+                let Ok(id) = text.parse::<SegmentId>() else {
+                    return no("segment", Code::InvalidId, "this is not the id of a segment");
+                };
+                let filter = match segment::resolve(db, account, id, self.rules.now).await {
+                    Ok(Ok(filter)) => filter,
+                    Ok(Err(_)) => return no("segment", Code::SegmentOutdated, Code::SegmentOutdated.remedy()),
+                    Err(StoreError::NotFound) => return no("segment", Code::NotFound, "there is no such segment"),
+                    Err(error) => return Err(error.into()),
+                };
+                let filter = Filter { segment: Some(&filter), ..Filter::default() };
+                return self.contacts(index, "segment", filter, object).await.map(|()| None);
+            }
+            Whom::Tag(tag) => match line(tag, TAG_MAX) {
+                Err(_) => return no("tag", Code::InvalidValue, "a tag is 1 to 40 characters"),
+                Ok(()) => ("tag", Filter { tag: Some(tag), ..Filter::default() }),
+            },
+            Whom::Source(text) => {
+                let Ok(id) = text.parse::<SourceId>() else {
+                    return no("source", Code::InvalidId, "this is not the id of a source");
+                };
+                return match source::by_id(db, account, id).await {
+                    Ok(source) => self.source(index, &source, object).await.map(|()| None),
+                    Err(StoreError::NotFound) => no("source", Code::NotFound, "there is no such source"),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            Whom::Phone(_) | Whom::Contact(_) => return Ok(None),
+        };
+        self.contacts(index, member, filter, object).await.map(|()| None)
+    }
+
+    /// Each row of a source, read now.
+    async fn source(&mut self, index: usize, source: &source::Source, object: &Object<'_>) -> Result<(), Problem> {
+        let people = sources::read(self.app, source, None).await.map_err(|e| {
+            Problem::from(Code::SourceFailed).and(Code::SourceFailed, format!("#/to/{index}/source"), e.to_string())
+        })?;
+        for (row, person) in people.iter().enumerate() {
+            self.room(index, "source")?;
+            let value = |name: &str| object.word(name).or_else(|| person.words.get(name).map(String::as_str));
+            let own = Own { value: &value, client_ref: object.client_ref() };
+            let made = self.number(index, &person.phone, &own).map_err(|m| Mistake {
+                member: Some("source"),
+                detail: format!("row {}: {}", row + 1, m.detail).into(),
+                ..m
+            });
+            self.note(index, made);
+        }
+        Ok(())
+    }
+
+    /// Whether one more is not too many.
+    fn room(&self, index: usize, member: &'static str) -> Result<(), Problem> {
+        if self.found.messages.len() + self.found.refusals.len() < RECIPIENTS_MAX {
+            return Ok(());
+        }
+        Err(Code::TooLong.at(format!("#/to/{index}/{member}"), "more than 100,000 recipients in all"))
     }
 
     /// Each contact that a filter finds, newest first, page by page.
@@ -352,11 +417,7 @@ impl<'a> Gathering<'a> {
             let Some(last) = page.last() else { return Ok(()) };
             before = Some(last.id);
             for contact in &page {
-                if self.found.messages.len() + self.found.refusals.len() >= RECIPIENTS_MAX {
-                    return Err(
-                        Code::TooLong.at(format!("#/to/{index}/{member}"), "more than 100,000 recipients in all")
-                    );
-                }
+                self.room(index, member)?;
                 let made = self.contact(index, member, contact, object);
                 self.note(index, made);
             }
@@ -416,6 +477,11 @@ impl<'a> Gathering<'a> {
             }
         }
     }
+}
+
+/// An element that stands for nobody.
+fn refused(index: usize, member: &'static str, code: Code, detail: &'static str) -> Mistake {
+    Mistake { index: Some(index), ..Mistake::new("to", code.as_str(), detail) }.inside(member)
 }
 
 /// Numbers that stood in the list more than once.

@@ -211,6 +211,12 @@ impl Outbound {
         self.guard
     }
 
+    /// A GET of an address that a customer named.
+    pub fn get(&self, url: &str) -> Result<RequestBuilder, Refused> {
+        let url = self.guard.check(url)?;
+        Ok(self.client.as_ref().ok_or(Refused::NoClient)?.get(url))
+    }
+
     /// A POST to an address that a customer named.
     pub fn post(&self, url: &str) -> Result<RequestBuilder, Refused> {
         let url = self.guard.check(url)?;

@@ -16,7 +16,7 @@ mod intake;
 mod items;
 mod matching;
 mod parts;
-mod postgres;
+pub(crate) mod postgres;
 mod reported;
 mod settle;
 mod sqlite;

@@ -246,7 +246,11 @@ async fn recipients_that_are_refused_by_their_place() {
         (json!([{"group": "ctc_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/group", "invalid_id"),
         (json!([{"group": "grp_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/group", "not_found"),
         (json!([{"group": "grp_01h455vb4pex5vsknk084sn02q", "tag": "t"}]), "Hi", "#/to/0", "conflicting_fields"),
-        (json!([{"segment": "s"}]), "Hi", "#/to/0", "recipient_kind_unavailable"),
+        (json!([{"segment": "s"}]), "Hi", "#/to/0/segment", "invalid_id"),
+        (json!([{"segment": "seg_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/segment", "not_found"),
+        (json!([{"source": "seg_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/source", "invalid_id"),
+        (json!([{"source": "src_01h455vb4pex5vsknk084sn02q"}]), "Hi", "#/to/0/source", "not_found"),
+        (json!([{"segment": "s", "source": "s"}]), "Hi", "#/to/0", "conflicting_fields"),
         (json!([{"tag": ""}]), "Hi", "#/to/0/tag", "invalid_value"),
         (json!([{"tag": "nobody has it"}]), "Hi", "#/to", "too_short"),
         (json!([{"phone": 7}]), "Hi", "#/to/0/phone", "wrong_type"),
@@ -270,7 +274,7 @@ async fn recipients_that_are_refused_by_their_place() {
     let to = json!([{"segment": "s"}, {"phone": "+4915112345678"}, {"phone": "+4915112345678", "variables": {"name": "Ada"}}]);
     let part = t.post("/v1/batches", &key, json!({"to": to, "text": "Hi {{name}}", "partial": true})).await.json();
     assert_eq!((&part["total"], &part["duplicates"]["count"]), (&json!(1), &json!(0)), "{part}");
-    let refused = json!([{"index": 0, "code": "recipient_kind_unavailable"}, {"index": 1, "code": "missing_variable"}]);
+    let refused = json!([{"index": 0, "code": "invalid_id"}, {"index": 1, "code": "missing_variable"}]);
     assert_eq!(part["refusals"], refused);
     // Outside batches braces are text.
     let one = t.post("/v1/messages", &key, json!({"to": "+4915112345678", "text": "{{name}}"})).await;

@@ -80,6 +80,8 @@ async fn ids_of_another_account_are_not_there() {
             Some("suppressions") => foreign("sup_"),
             Some("contacts") => foreign("ctc_"),
             Some("groups") => foreign("grp_"),
+            Some("segments") => foreign("seg_"),
+            Some("sources") => foreign("src_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };

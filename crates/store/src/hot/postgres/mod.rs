@@ -7,7 +7,7 @@ mod session;
 mod settle;
 #[cfg(test)]
 mod silence;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -23,7 +23,7 @@ use crate::StoreError;
 
 /// How the server is asked for TLS, and what is believed of it.
 #[derive(Clone)]
-pub(super) struct Tls(TlsConnector);
+pub(crate) struct Tls(TlsConnector);
 
 fn bad(what: &str, why: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("{what}: {why}"))
@@ -43,7 +43,7 @@ fn certificates(given: &str) -> Result<Vec<CertificateDer<'static>>, StoreError>
 
 impl Tls {
     /// With the certificates to believe besides the well-known ones, and our own with its key, if the server asks for one.
-    pub(super) fn new(
+    pub(crate) fn new(
         mode: PgSslMode,
         roots: Option<String>,
         own: Option<(String, String)>,
@@ -128,7 +128,7 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// TLS to one host.
-pub(super) struct ToHost(TlsConnector, String);
+pub(crate) struct ToHost(TlsConnector, String);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
     type Stream = Stream<S>;
@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for ToHos
 }
 
 /// A connection under TLS.
-pub(super) struct Stream<S>(tokio_rustls::client::TlsStream<S>);
+pub(crate) struct Stream<S>(tokio_rustls::client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
     fn channel_binding(&self) -> ChannelBinding {

@@ -207,6 +207,10 @@ ids! {
     ContactId = "ctc";
     /// A named set of contacts.
     GroupId = "grp";
+    /// A table of contacts that was uploaded.
+    ContactImportId = "imp";
+    /// A record of consent.
+    ConsentId = "cns";
     /// A mail to a person.
     EmailId = "eml";
 }

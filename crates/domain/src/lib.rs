@@ -1,7 +1,10 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
 pub mod account;
+pub mod charset;
+pub mod consent;
 pub mod contact;
+pub mod contact_import;
 pub mod encoding;
 pub mod error_code;
 pub mod event;

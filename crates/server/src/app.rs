@@ -21,6 +21,7 @@ use crate::access::vault::Vault;
 use crate::access::{Access, Caller, Known};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::imports::Imports;
 use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaStore;
@@ -71,6 +72,8 @@ pub struct Inner {
     pub links: Links,
     /// Files that messages carry.
     pub media: MediaStore,
+    /// Tables of contacts that are taken in.
+    pub imports: Imports,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Customers bound by SMPP.
@@ -110,6 +113,7 @@ impl App {
         let media =
             MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
         let email = Postbox::open(&config).map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        let imports = Imports::new(&config.data.folder);
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),
@@ -128,6 +132,7 @@ impl App {
             links,
             media,
             references: References::new(rand::random),
+            imports,
             smpp: Binds::default(),
             routing_version: AtomicI64::new(0),
             running: Mutex::new(Some(running)),

@@ -122,6 +122,7 @@ codes! {
     LimitReached = "limit_reached", 409, final, "There are as many as there may be", "Delete one that is not needed, or ask the operator.";
     ConfiguredInFile = "configured_in_file", 409, final, "It stands in the configuration file", "Change it there and start the server again.";
     WeakPassword = "weak_password", 400, final, "The password is too easy to guess", "Use at least 10 characters, and not the email address.";
+    ImportNotWaiting = "import_not_waiting", 409, final, "The import was started, or has ended", "Read its `status`; upload the file again to take it in again.";
     ScopeNotHeld = "scope_not_held", 403, final, "A key cannot have more scopes than its maker", "Ask for fewer scopes, or use a stronger credential.";
     InvalidClientId = "invalid_client_id", 400, final, "`client_id` is not a UUID", "Send the UUID of the account, such as 550e8400-e29b-41d4-a716-446655440000.";
     RegistrationClosed = "registration_closed", 403, final, "Registration is closed on this server", "Ask the operator for an account.";

@@ -15,6 +15,7 @@ pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
 pub mod contact_attributes;
+pub mod contact_imports;
 pub mod contact_lists;
 pub mod contacts;
 pub mod conversations;
@@ -175,6 +176,12 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(contacts::create, contacts::list))
         .routes(routes!(contacts::read, contacts::change, contacts::delete))
         .routes(routes!(contact_lists::export))
+        .routes(routes!(contact_imports::upload, contact_imports::list))
+        .routes(routes!(contact_imports::read))
+        .routes(routes!(contact_imports::preview))
+        .routes(routes!(contact_imports::start))
+        .routes(routes!(contact_imports::cancel))
+        .routes(routes!(contact_imports::errors))
         .routes(routes!(groups::create, groups::list))
         .routes(routes!(groups::read, groups::change, groups::delete))
         .routes(routes!(groups::change_members))

@@ -26,6 +26,7 @@ pub struct Config {
     pub senders: Senders,
     pub verification: carillon_domain::verification::Rules,
     pub media: Media,
+    pub imports: Imports,
     pub retention: Retention,
     pub auth: Auth,
     pub limits: Limits,
@@ -87,6 +88,8 @@ sections! {
         #[serde(deserialize_with = "super::connection::secret")]
         s3_secret_access_key: SecretString,
     }
+    /// Tables of contacts.
+    Imports { file_max: u64, keep_days: u16, }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -249,6 +252,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
         (
             c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
             "`prices.currency` is three capital letters",
+        ),
+        (
+            c.imports.file_max >= 1_024 && c.imports.keep_days >= 1,
+            "`imports.file_max` is at least 1024, `imports.keep_days` at least 1",
         ),
         (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
         (

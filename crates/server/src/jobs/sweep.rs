@@ -8,6 +8,7 @@ use carillon_domain::route::ConnectionNo;
 use carillon_store::{Db, StoreError, email, email_token, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
+use crate::imports;
 use crate::media;
 use crate::pipeline::Pipeline;
 use crate::routing;
@@ -36,6 +37,9 @@ pub(super) async fn run(app: App) {
         }
         if let Err(error) = media::sweep(&app).await {
             tracing::warn!(%error, "a sweep of media failed and is tried again later: {error}");
+        }
+        if let Err(error) = imports::sweep(&app).await {
+            tracing::warn!(%error, "a sweep of imports failed and is tried again later: {error}");
         }
     }
 }

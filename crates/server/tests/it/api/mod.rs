@@ -5,6 +5,7 @@ mod bad_input;
 mod batches;
 mod callbacks;
 mod connections;
+mod contact_imports;
 mod contacts;
 mod isolation;
 mod keys;

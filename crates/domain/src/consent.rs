@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_is_enough() {
-        let states = [None, Some(Status::OptedOut), Some(Status::Pending), Some(Status::OptedIn), Some(Status::Confirmed)];
+        let states =
+            [None, Some(Status::OptedOut), Some(Status::Pending), Some(Status::OptedIn), Some(Status::Confirmed)];
         assert_eq!(states.map(|s| Needed::OptOut.met_by(s)), [true; 5]);
         assert_eq!(states.map(|s| Needed::OptIn.met_by(s)), [false, false, false, true, true]);
         assert_eq!(states.map(|s| Needed::DoubleOptIn.met_by(s)), [false, false, false, false, true]);
@@ -198,7 +199,10 @@ mod tests {
             (Detail { ip: some("203.0.113.7"), text: some("I agree.\nReally."), ..Detail::default() }, Ok(())),
             (Detail { text_version: some(" "), ..Detail::default() }, Err(("text_version", Refusal::Empty))),
             (Detail { proof: some("a\nb"), ..Detail::default() }, Err(("proof", Refusal::Control))),
-            (Detail { user_agent: some(&"x".repeat(501)), ..Detail::default() }, Err(("user_agent", Refusal::Long(500)))),
+            (
+                Detail { user_agent: some(&"x".repeat(501)), ..Detail::default() },
+                Err(("user_agent", Refusal::Long(500))),
+            ),
             (Detail { text: some(&"x".repeat(4_001)), ..Detail::default() }, Err(("text", Refusal::Long(4_000)))),
         ];
         for (detail, expected) in rows {

@@ -103,8 +103,24 @@ impl Target {
 
 /// Headings of columns of numbers, in the languages that spreadsheets come in.
 const PHONE_HEADINGS: [&str; 18] = [
-    "phone", "phonenumber", "mobile", "mobilephone", "mobilenumber", "cell", "cellphone", "telephone", "tel", "msisdn", "number",
-    "telefon", "telefonnummer", "handy", "handynummer", "telefono", "movil", "telephoneportable",
+    "phone",
+    "phonenumber",
+    "mobile",
+    "mobilephone",
+    "mobilenumber",
+    "cell",
+    "cellphone",
+    "telephone",
+    "tel",
+    "msisdn",
+    "number",
+    "telefon",
+    "telefonnummer",
+    "handy",
+    "handynummer",
+    "telefono",
+    "movil",
+    "telephoneportable",
 ];
 
 impl TryFrom<String> for Target {
@@ -198,7 +214,9 @@ impl Why {
     pub fn code(&self) -> &'static str {
         match self {
             Why::Phone(e) => e.reason.code(),
-            Why::Contact(Refusal::Long(_) | Refusal::Attributes | Refusal::AttributesLong | Refusal::Tags) => "too_long",
+            Why::Contact(Refusal::Long(_) | Refusal::Attributes | Refusal::AttributesLong | Refusal::Tags) => {
+                "too_long"
+            }
             Why::Contact(Refusal::Empty) => "too_short",
             Why::Contact(Refusal::Undeclared) => "unknown_field",
             Why::Contact(Refusal::Kind(_)) => "wrong_type",
@@ -293,7 +311,9 @@ impl Plan {
                 },
             }
             // What this cell brought is judged by itself, so that the report names its column.
-            if bad.len() == before.1 && let Err(why) = judged(&changes, target) {
+            if bad.len() == before.1
+                && let Err(why) = judged(&changes, target)
+            {
                 changes = before.0;
                 bad.push(wrong(Why::Contact(why)));
             }
@@ -320,7 +340,9 @@ fn judged(changes: &Changes, target: &Target) -> Result<(), Refusal> {
     use crate::contact::{EXTERNAL_ID_MAX, NAME_MAX, TAG_MAX};
     match target {
         Target::Name => line(changes.name.as_deref().unwrap_or_default(), NAME_MAX),
-        Target::ExternalId => line(changes.external_id.iter().flatten().next().map_or("", String::as_str), EXTERNAL_ID_MAX),
+        Target::ExternalId => {
+            line(changes.external_id.iter().flatten().next().map_or("", String::as_str), EXTERNAL_ID_MAX)
+        }
         Target::Status => line(changes.status.as_deref().unwrap_or_default(), TAG_MAX),
         Target::Tags => changes.more_tags.iter().try_for_each(|tag| line(tag, TAG_MAX)),
         _ => Ok(()),
@@ -330,7 +352,9 @@ fn judged(changes: &Changes, target: &Target) -> Result<(), Refusal> {
 /// Whether a cell says that somebody agreed.
 fn agreement(text: &str) -> Option<Status> {
     match text.to_lowercase().as_str() {
-        "yes" | "y" | "true" | "1" | "x" | "opted_in" | "subscribed" | "ja" | "si" | "sí" | "oui" => Some(Status::OptedIn),
+        "yes" | "y" | "true" | "1" | "x" | "opted_in" | "subscribed" | "ja" | "si" | "sí" | "oui" => {
+            Some(Status::OptedIn)
+        }
         "no" | "n" | "false" | "0" | "opted_out" | "unsubscribed" | "nein" | "non" => Some(Status::OptedOut),
         _ => None,
     }
@@ -364,13 +388,30 @@ mod tests {
     #[test]
     fn rows_and_what_they_say() {
         let declared = Declared::from([("age".into(), AttributeKind::Number), ("born".into(), AttributeKind::Date)]);
-        let plan = plan(&["phone", "name", "external_id", "status", "tags", "attribute:age", "attribute:born", "consent", "consent_at", "group"]);
+        let plan = plan(&[
+            "phone",
+            "name",
+            "external_id",
+            "status",
+            "tags",
+            "attribute:age",
+            "attribute:born",
+            "consent",
+            "consent_at",
+            "group",
+        ]);
         // cells with | between them -> what is said, or columns and codes
         let rows: &[(&str, Result<&str, &str>)] = &[
             ("0151 12345678|Ada", Ok("+4915112345678 Some(\"Ada\") None None [\"autumn\"] []")),
             ("'+4915112345678|'=Ada|c1", Ok("+4915112345678 Some(\"=Ada\") Some(Some(\"c1\")) None [\"autumn\"] []")),
-            ("+4915112345678||||a; b ,c|7", Ok("+4915112345678 None None None [\"autumn\", \"a\", \"b\", \"c\"] [\"age\"]")),
-            ("+4915112345678|||paid|||1990-05-01", Ok("+4915112345678 None None Some(\"paid\") [\"autumn\"] [\"born\"]")),
+            (
+                "+4915112345678||||a; b ,c|7",
+                Ok("+4915112345678 None None None [\"autumn\", \"a\", \"b\", \"c\"] [\"age\"]"),
+            ),
+            (
+                "+4915112345678|||paid|||1990-05-01",
+                Ok("+4915112345678 None None Some(\"paid\") [\"autumn\"] [\"born\"]"),
+            ),
             ("", Err("0 phone_empty")),
             ("nobody|Ada||||x|soon", Err("0 phone_not_a_number, 5 wrong_type, 6 wrong_type")),
             ("+49015112345678", Err("0 phone_trunk_prefix")),
@@ -386,10 +427,14 @@ mod tests {
                     let names: Vec<_> = c.attributes.keys().collect();
                     format!("{} {:?} {:?} {:?} {:?} {names:?}", r.phone, c.name, c.external_id, c.status, c.more_tags)
                 })
-                .map_err(|bad| bad.iter().map(|b| format!("{} {}", b.column, b.why.code())).collect::<Vec<_>>().join(", "));
+                .map_err(|bad| {
+                    bad.iter().map(|b| format!("{} {}", b.column, b.why.code())).collect::<Vec<_>>().join(", ")
+                });
             assert_eq!(shown.as_deref().map_err(String::as_str), *expected, "{text}");
         }
-        let long = plan.read(&declared, |column| if column == 4 { "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" } else { "015112345678" });
+        let long = plan.read(&declared, |column| {
+            if column == 4 { "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" } else { "015112345678" }
+        });
         assert_eq!(long.unwrap_err().iter().find(|b| b.column == 4).map(|b| b.why.code()), Some("too_long"));
     }
 

@@ -102,6 +102,7 @@ impl App {
         let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
         pipeline.suppressed().load(&db).await?;
+        pipeline.suppressed().consents().load(&db).await?;
         // Before anything is settled.
         let notify = Notifier::open(&db, pipeline.clone(), &config.webhooks).await?;
         let key = secrets.phone_key;
@@ -112,8 +113,8 @@ impl App {
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         let media =
             MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
-        let email = Postbox::open(&config).map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let imports = Imports::new(&config.data.folder);
+        let email = Postbox::open(&config).map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
             limits: Limits::new(&config.limits),
@@ -131,8 +132,8 @@ impl App {
             email,
             links,
             media,
-            references: References::new(rand::random),
             imports,
+            references: References::new(rand::random),
             smpp: Binds::default(),
             routing_version: AtomicI64::new(0),
             running: Mutex::new(Some(running)),
@@ -169,6 +170,8 @@ impl App {
 
     /// The same of an account.
     pub fn rules_of<'a>(&'a self, account: AccountNo, known: &'a Known, terms: &'a Terms, now: i64) -> Rules<'a> {
+        // What waits is asked again when it is sent, by what was needed last.
+        self.pipeline.suppressed().consents().need(account, known.settings.promotional_consent);
         Rules {
             account,
             settings: &known.settings,
@@ -198,16 +201,19 @@ impl App {
 }
 
 async fn start_pipeline(config: &Config, clock: &Clock, db: &Db) -> Result<(Pipeline, Running), StoreError> {
-    let mut tiers = Vec::new();
+    let (mut tiers, mut needed) = (Vec::new(), Vec::new());
     let mut after = AccountNo::PLATFORM;
     loop {
         let page = account::list(db, after, 1_000).await?;
         let Some(last) = page.last() else { break };
         after = last.no;
         tiers.extend(page.iter().filter(|a| a.tier != Tier::Regular).map(|a| (a.no, a.tier)));
+        needed.extend(page.iter().map(|a| (a.no, a.settings.promotional_consent)));
     }
     let prices = load_prices(config, db).await?;
-    Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers).await
+    let started = Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers).await?;
+    needed.into_iter().for_each(|(account, needed)| started.0.suppressed().consents().need(account, needed));
+    Ok(started)
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {
@@ -292,6 +298,8 @@ pub struct Secrets {
     /// Makes codes of verifications and keys their hashes; in the database under seal, because codes are short enough to be tried out by
     /// whoever has both.
     pub code_key: [u8; 32],
+    /// Makes the links to people's own pages.
+    pub preference_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Secrets {
@@ -308,6 +316,7 @@ impl Secrets {
             phone_key: secret(db, "phone_key").await?,
             callback_key: secret(db, "callback_key").await?,
             code_key: sealed_secret(db, vault, "code_key").await?,
+            preference_key: secret(db, "preference_key").await?,
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod consents;
 pub mod imports;
 pub mod inbound;
 pub mod jobs;

@@ -102,7 +102,9 @@ pub(crate) struct Before {
 pub(crate) type Known = HashMap<(i64, i16), Before>;
 pub(crate) type KnownRow = (i64, i16, i16, i16, i64, Option<Uuid>, Option<i64>);
 
-pub(crate) fn known((phone_tag, category, status, source, since, latest, asked_until): KnownRow) -> ((i64, i16), Before) {
+pub(crate) fn known(
+    (phone_tag, category, status, source, since, latest, asked_until): KnownRow,
+) -> ((i64, i16), Before) {
     let status = Status::from_number(status).unwrap_or(Status::OptedOut);
     let source = Source::from_number(source).unwrap_or(Source::Api);
     ((phone_tag, category), Before { stood: Some((status, source, since)), latest, asked_until })
@@ -128,8 +130,7 @@ pub(crate) fn reckon(
         let answered = record.source.is_the_person() && record.status != Status::Pending;
         let asked_until = before.asked_until.filter(|_| !answered);
         *before = Before { stood: Some((status, source, since)), latest: Some(record.id.0), asked_until };
-        let state =
-            State { account, phone_tag: key.0, category: record.category, status, source, since, asked_until };
+        let state = State { account, phone_tag: key.0, category: record.category, status, source, since, asked_until };
         touched.insert(key, (state, record.id.0));
     }
     (rows, touched.into_values().collect())
@@ -224,7 +225,9 @@ pub struct Filter {
 type Row = (Uuid, Vec<u8>, i16, i16, i16, i64, Vec<u8>, Option<Uuid>, Option<Uuid>);
 const COLUMNS: &str = "id, phone, category, status, source, captured_at, detail, origin, previous_id";
 
-fn read((id, phone, category, status, source, captured_at, detail, origin, previous): Row) -> Result<Consent, StoreError> {
+fn read(
+    (id, phone, category, status, source, captured_at, detail, origin, previous): Row,
+) -> Result<Consent, StoreError> {
     let broken = |what: &str| StoreError::Broken(format!("consent {}: {what}", ConsentId(id)));
     Ok(Consent {
         id: ConsentId(id),
@@ -431,7 +434,13 @@ pub async fn ask(
 }
 
 /// The question was not sent after all.
-pub async fn not_asked(db: &Db, account: AccountNo, phone_tag: i64, category: Category, now: i64) -> Result<(), StoreError> {
+pub async fn not_asked(
+    db: &Db,
+    account: AccountNo,
+    phone_tag: i64,
+    category: Category,
+    now: i64,
+) -> Result<(), StoreError> {
     write_db!(db, |tx| {
         for text in [
             "UPDATE consent_state SET asked_until = NULL, asked_count = asked_count - 1, changed_at = $4 \

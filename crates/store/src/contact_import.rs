@@ -184,7 +184,8 @@ pub async fn list(
     before: Option<ContactImportId>,
     limit: u32,
 ) -> Result<Vec<Import>, StoreError> {
-    let text = format!("SELECT {COLUMNS} FROM contact_import WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+    let text =
+        format!("SELECT {COLUMNS} FROM contact_import WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     let rows: Vec<Row> = read_db!(db, |c| {
         sqlx::query_as(crate::db::built(text))
             .bind(account.as_i64())
@@ -271,11 +272,12 @@ async fn change(
             .await?
             .rows_affected();
         if changed == 0 {
-            let found: Option<(i64,)> = sqlx::query_as("SELECT octets FROM contact_import WHERE account_no = $1 AND id = $2")
-                .bind(account.as_i64())
-                .bind(id.0)
-                .fetch_optional(&mut *tx)
-                .await?;
+            let found: Option<(i64,)> =
+                sqlx::query_as("SELECT octets FROM contact_import WHERE account_no = $1 AND id = $2")
+                    .bind(account.as_i64())
+                    .bind(id.0)
+                    .fetch_optional(&mut *tx)
+                    .await?;
             found.ok_or(StoreError::NotFound)?;
         }
         changed == 1
@@ -359,7 +361,11 @@ macro_rules! put_errors {
 use put_errors;
 
 /// The oldest import that was uploaded before an instant (Unix milliseconds), of any account, after one.
-pub async fn older(db: &Db, after: (AccountNo, ContactImportId), before: i64) -> Result<Option<ContactImportId>, StoreError> {
+pub async fn older(
+    db: &Db,
+    after: (AccountNo, ContactImportId),
+    before: i64,
+) -> Result<Option<ContactImportId>, StoreError> {
     let row: Option<(Uuid,)> = read_db!(db, |c| {
         sqlx::query_as(
             "SELECT id FROM contact_import WHERE (account_no, id) > ($1, $2) AND created_at < $3 ORDER BY account_no, id LIMIT 1",

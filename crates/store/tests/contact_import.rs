@@ -103,11 +103,8 @@ async fn known(db: &Db, n: i64) -> (String, Option<String>, String, Vec<String>)
 #[tokio::test]
 async fn rows_are_taken_by_policy() {
     on_both(async |db| {
-        let first = [
-            item(1, 1, "Ada", Some("a"), &["vip", "x"]),
-            item(2, 2, "", None, &[]),
-            item(3, 3, "Cid", Some("a"), &[]),
-        ];
+        let first =
+            [item(1, 1, "Ada", Some("a"), &["vip", "x"]), item(2, 2, "", None, &[]), item(3, 3, "Cid", Some("a"), &[])];
         let one = begun(&db, 1).await;
         let taken = take(&db, one, 0, &first, &[bad(4, 0, "no number"), bad(4, 1, "no name")], Policy::Update).await;
         assert_eq!(taken, Taken::Written(vec![]));
@@ -116,7 +113,8 @@ async fn rows_are_taken_by_policy() {
         assert_eq!(counts, Counts { read: 5, created: 2, updated: 0, kept: 0, repeated: 0, bad: 3 });
         assert_eq!(known(&db, 1).await, ("Ada".into(), Some("a".into()), "1".into(), vec!["vip".into(), "x".into()]));
         let errors = store::errors(&db, A, one, (0, -1), 10).await.unwrap();
-        let errors: Vec<_> = errors.iter().map(|e| (e.row, e.place, e.detail.as_str(), e.suggestion.is_some())).collect();
+        let errors: Vec<_> =
+            errors.iter().map(|e| (e.row, e.place, e.detail.as_str(), e.suggestion.is_some())).collect();
         let clash = "another contact has this external_id";
         assert_eq!(errors, [(3, 0, clash, true), (4, 0, "no number", true), (4, 1, "no name", false)]);
         let rest = store::errors(&db, A, one, (4, 0), 10).await.unwrap();
@@ -176,7 +174,9 @@ async fn groups_and_consent_come_with_the_rows() {
             })
             .collect();
         let id = begun(&db, 1).await;
-        let Taken::Written(states) = take(&db, id, 0, &items, &[], Policy::Update).await else { panic!("it is written") };
+        let Taken::Written(states) = take(&db, id, 0, &items, &[], Policy::Update).await else {
+            panic!("it is written")
+        };
         assert_eq!(states.len(), 3);
         assert_eq!(contact_group::by_id(&db, A, here.id).await.unwrap().members, 1_200);
         let mut counts = consent::of_group(&db, A, here.id, Category::Promotional).await.unwrap();
@@ -211,7 +211,10 @@ async fn the_life_of_an_import() {
         assert!(store::start(&db, A, two, "{}", NOW).await.unwrap());
         assert!(store::finish(&db, A, two, Some("line 7"), NOW + 9).await.unwrap());
         let failed = store::by_id(&db, A, two).await.unwrap();
-        assert_eq!((failed.status, failed.failure.as_deref(), failed.ended_at), (Status::Failed, Some("line 7"), Some(NOW + 9)));
+        assert_eq!(
+            (failed.status, failed.failure.as_deref(), failed.ended_at),
+            (Status::Failed, Some("line 7"), Some(NOW + 9))
+        );
         assert_eq!(store::list(&db, A, None, 9).await.unwrap().iter().map(|i| i.id).collect::<Vec<_>>(), [two, one]);
         let nil = (AccountNo::PLATFORM, ContactImportId::new(0, 0, AccountNo::PLATFORM));
         assert_eq!(store::older(&db, nil, NOW).await.unwrap(), None);

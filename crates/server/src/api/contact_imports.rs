@@ -92,11 +92,7 @@ fn view(i: Import) -> ImportView {
     ImportView {
         id: i.id,
         status: i.status.as_str(),
-        file: FileView {
-            size: i.octets,
-            charset: i.charset.as_str(),
-            delimiter: char::from(i.delimiter).to_string(),
-        },
+        file: FileView { size: i.octets, charset: i.charset.as_str(), delimiter: char::from(i.delimiter).to_string() },
         rows: RowsView {
             read: i.counts.read,
             created: i.counts.created,

@@ -14,6 +14,7 @@ mod callbacks;
 pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
+pub mod consents;
 pub mod contact_attributes;
 pub mod contact_imports;
 pub mod contact_lists;
@@ -38,6 +39,7 @@ pub mod media;
 pub mod messages;
 pub mod number_ranges;
 pub mod ops;
+mod preferences;
 pub mod recipients;
 pub mod routes;
 pub mod sender_review;
@@ -187,6 +189,10 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::change_members))
         .routes(routes!(contact_attributes::list))
         .routes(routes!(contact_attributes::declare, contact_attributes::delete))
+        // Who agreed
+        .routes(routes!(consents::create, consents::list))
+        .routes(routes!(consents::of_contact))
+        .routes(routes!(consents::ask))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))
@@ -209,6 +215,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
         .route("/m/{token}", get(media::open))
+        .route("/p/{token}", get(preferences::open).post(preferences::choose))
         .route("/verify-email", get(email_links::page))
         .route("/reset-password", get(email_links::page))
         .route("/email-links.js", get(email_links::script))

@@ -114,7 +114,7 @@ sections! {
         from: String, link_url: String, verification_hours: u16, reset_minutes: u16,
     }
     /// Messages from phones.
-    Inbound { parts_wait_s: u32, answers_per_hour: u32, }
+    Inbound { parts_wait_s: u32, answers_per_hour: u32, confirm_hours: u16, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.
@@ -351,6 +351,7 @@ pub(super) fn check(c: &Config) -> Vec<String> {
                 && (1..=10_000).contains(&c.smpp_server.window_max),
             "`smpp_server.connections_max` and `binds_max` are at least 1, `window_max` is 1 to 10000",
         ),
+        ((1..=720).contains(&c.inbound.confirm_hours), "`inbound.confirm_hours` is 1 to 720"),
         (c.smpp_server.keep_days >= 1, "`smpp_server.keep_days` is at least 1"),
         (!c.connections.is_empty(), "there is at least one [[connection]]"),
         (c.connections.iter().all(|k| names.insert(k.name.as_str())), "each connection has a name of its own"),

@@ -52,7 +52,11 @@ pub async fn keep(app: &App, account: AccountNo, body: Body) -> Result<Import, I
             ended_at: None,
         };
         // The file first: a row without one could never be read.
-        if store::create(&app.db, account, &import, WAITING_MAX).await? { Ok(import) } else { Err(ImportError::TooMany) }
+        if store::create(&app.db, account, &import, WAITING_MAX).await? {
+            Ok(import)
+        } else {
+            Err(ImportError::TooMany)
+        }
     };
     let kept = kept.await;
     if kept.is_err() {
@@ -85,7 +89,8 @@ async fn write(app: &App, path: &Path, mut body: Body) -> Result<Upload, ImportE
     file.flush().await?;
     file.into_inner().sync_all().await?;
     let (charset, path) = (sniffer.told(), path.to_owned());
-    let delimiter = tokio::task::spawn_blocking(move || delimiter(&path, charset)).await.map_err(io::Error::other)??;
+    let delimiter =
+        tokio::task::spawn_blocking(move || delimiter(&path, charset)).await.map_err(io::Error::other)??;
     Ok(Upload { octets, charset, delimiter })
 }
 

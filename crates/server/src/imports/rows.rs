@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn rows_with_their_lines() {
-        let (columns, rows) = all(b"phone,,phone, a\x07b\r\n1,2\n\n\"x\ny\",\"a\"\"b\"\n3,4,5,6,7", Charset::Utf8).unwrap();
+        let (columns, rows) =
+            all(b"phone,,phone, a\x07b\r\n1,2\n\n\"x\ny\",\"a\"\"b\"\n3,4,5,6,7", Charset::Utf8).unwrap();
         assert_eq!(columns, ["phone", "column 2", "phone (2)", "ab"]);
         let row = |line, cells: &[&str]| (line, cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>());
         assert_eq!(rows, [row(2, &["1", "2"]), row(4, &["x\ny", "a\"b"]), row(6, &["3", "4", "5", "6", "7"])]);

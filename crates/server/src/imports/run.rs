@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 
 use super::{ImportError, Rows, Unreadable};
 use crate::app::App;
+use crate::consents;
 
 /// Rows of one transaction: all other writers wait so long, about ten milliseconds.
 const CHUNK: usize = 500;
@@ -246,7 +247,8 @@ impl Reading {
             detail: agreement.map_or_else(Detail::default, |a| a.detail.clone()),
             origin: Some(id.0),
         });
-        let contact = NewContact { id: ContactId::new(now, app.ids.next(), account), phone, phone_tag, changes: read.changes };
+        let contact =
+            NewContact { id: ContactId::new(now, app.ids.next(), account), phone, phone_tag, changes: read.changes };
         Item { row, line, contact, groups, consent }
     }
 
@@ -282,11 +284,13 @@ async fn write(app: &App, reading: &Reading, chunk: &Chunk<'_>) -> Result<bool, 
     let (account, id) = (reading.import.id.account(), reading.import.id);
     let explain = |item: &Item, wrong: &Wrong| reading.hindered(item, wrong);
     let mut clashes = 0;
+    // Before the rows: done twice it changes nothing, and a crash in between forgets no refusal.
+    consents::hold_back(app, account, chunk.items.iter().filter_map(|item| item.consent.as_ref())).await?;
     loop {
         match store::take(&app.db, account, id, chunk, &explain, app.clock.now_ms()).await {
             Ok(Taken::Stopped) => return Ok(false),
             Ok(Taken::Written(states)) => {
-                drop(states);
+                app.pipeline.suppressed().consents().set(&states);
                 return Ok(true);
             }
             Err(StoreError::Taken(_)) if clashes < CLASHES_MAX => clashes += 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
-use carillon_store::{Db, StoreError, email, email_token, inbound, smpp_delivery, sweep, verification};
+use carillon_store::{Db, StoreError, consent, email, email_token, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
 use crate::imports;
@@ -61,6 +61,7 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
     while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
     forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
+    while consent::stop_waiting(&app.db, now, PAGE).await? > 0 {}
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
     Ok(())

@@ -127,13 +127,15 @@ pub async fn take(
     now: i64,
 ) -> Result<Taken, StoreError> {
     Ok(write_db!(db, |tx| {
-        let stands = sqlx::query("UPDATE contact_import SET read = $3 WHERE account_no = $1 AND id = $2 AND read = $4 AND status = 1")
-            .bind(account.as_i64())
-            .bind(import.0)
-            .bind(chunk.to)
-            .bind(chunk.from)
-            .execute(&mut *tx)
-            .await?;
+        let stands = sqlx::query(
+            "UPDATE contact_import SET read = $3 WHERE account_no = $1 AND id = $2 AND read = $4 AND status = 1",
+        )
+        .bind(account.as_i64())
+        .bind(import.0)
+        .bind(chunk.to)
+        .bind(chunk.from)
+        .execute(&mut *tx)
+        .await?;
         if stands.rows_affected() == 0 {
             return Ok(Taken::Stopped);
         }
@@ -151,7 +153,8 @@ pub async fn take(
             for row in rows {
                 there.insert(row.phone_tag, Contact::try_from(row.row)?);
             }
-            let externals: Vec<&String> = items.iter().filter_map(|i| i.contact.changes.external_id.as_ref()?.as_ref()).collect();
+            let externals: Vec<&String> =
+                items.iter().filter_map(|i| i.contact.changes.external_id.as_ref()?.as_ref()).collect();
             if externals.is_empty() {
                 continue;
             }
@@ -225,17 +228,15 @@ pub async fn take(
             insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *tx).await?;
         }
         for members in work.members.chunks(ROWS) {
-            let mut insert = sqlx::QueryBuilder::new("INSERT INTO contact_group_member (account_no, group_id, contact_id) ");
+            let mut insert =
+                sqlx::QueryBuilder::new("INSERT INTO contact_group_member (account_no, group_id, contact_id) ");
             insert.push_values(members, |mut row, (group, id)| {
                 row.push_bind(account.as_i64()).push_bind(group.0).push_bind(id.0);
             });
             insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *tx).await?;
         }
-        let states = if work.consents.is_empty() {
-            Vec::new()
-        } else {
-            append_consents!(tx, account, &work.consents, now)
-        };
+        let states =
+            if work.consents.is_empty() { Vec::new() } else { append_consents!(tx, account, &work.consents, now) };
         let refused: Vec<BadCell> = work.refused.iter().map(|(item, wrong)| explain(item, wrong)).collect();
         put_errors!(tx, account, import, chunk.errors);
         put_errors!(tx, account, import, refused);

@@ -9,9 +9,9 @@ use carillon_domain::contact::{self, AttributeKind, Declared, TAG_MAX, TAGS_MAX}
 use carillon_domain::contact_import::{Agreement, Plan, Policy, Target};
 use carillon_domain::id::{ContactImportId, GroupId};
 use carillon_domain::phone::Country;
+use carillon_store::StoreError;
 use carillon_store::contact_group;
 use carillon_store::contact_import::{self as store, Import};
-use carillon_store::StoreError;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -159,7 +159,11 @@ impl StartBody {
     }
 }
 
-fn attributes(asked: &BTreeMap<String, String>, declared: &Declared, judge: &mut Judge) -> Vec<(String, AttributeKind)> {
+fn attributes(
+    asked: &BTreeMap<String, String>,
+    declared: &Declared,
+    judge: &mut Judge,
+) -> Vec<(String, AttributeKind)> {
     let mut new = Vec::new();
     for (name, kind) in asked {
         let pointer = format!("#/create_attributes/{}", escaped(name));

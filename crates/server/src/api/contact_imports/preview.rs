@@ -93,9 +93,8 @@ pub async fn preview(
     Query(query): Query<PreviewQuery>,
 ) -> Result<Json<PreviewView>, Problem> {
     let settings = &caller.info.settings;
-    let country = country_of(query.default_country.as_deref(), settings).map_err(|detail| {
-        Problem::from(Code::InvalidQuery).and(Code::InvalidValue, "?default_country", detail)
-    })?;
+    let country = country_of(query.default_country.as_deref(), settings)
+        .map_err(|detail| Problem::from(Code::InvalidQuery).and(Code::InvalidValue, "?default_country", detail))?;
     let import = store::by_id(&app.db, caller.account, id).await?;
     let declared = contact_group::declared(&app.db, caller.account).await?;
     let (path, lenient) = (app.imports.path(id), settings.lenient);
@@ -149,6 +148,7 @@ fn look(
         examples: example(place),
     });
     let columns = columns.collect();
-    let mapped = names.into_iter().zip(targets).filter_map(|(name, target)| Some((name, target?.name().into_owned().into())));
+    let mapped =
+        names.into_iter().zip(targets).filter_map(|(name, target)| Some((name, target?.name().into_owned().into())));
     Ok(PreviewView { columns, mapping: mapped.collect(), rows: shown })
 }

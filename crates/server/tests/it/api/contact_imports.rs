@@ -43,7 +43,8 @@ async fn taken(t: &TestApp, key: &str, path: &str, body: Value) -> Value {
 async fn from_a_file_to_contacts() {
     let (t, key) = stage().await;
     let group = made(&t, &key, "/v1/groups", json!({"name": "Autumn", "external_id": "au"})).await;
-    let known = made(&t, &key, "/v1/contacts", json!({"phone": "+4915112345679", "name": "Bob", "tags": ["old"]})).await;
+    let known =
+        made(&t, &key, "/v1/contacts", json!({"phone": "+4915112345679", "name": "Bob", "tags": ["old"]})).await;
     made(&t, &key, "/v1/contacts", json!({"phone": "+4915112345600", "external_id": "c9"})).await;
     let text = "Mobile;Full name;City;Kunde;Group;Note\n\
         0151 12345678;Ada;Köln;c1;au;\n\
@@ -72,14 +73,21 @@ async fn from_a_file_to_contacts() {
     });
     let import = taken(&t, &key, &path, body).await;
     let rows = json!({"read": 9, "created": 2, "updated": 1, "unchanged": 0, "duplicates": 1, "bad": 5});
-    assert_eq!((&import["status"], &import["rows"], &import["percent"]), (&json!("finished"), &rows, &json!(100)), "{import}");
+    assert_eq!(
+        (&import["status"], &import["rows"], &import["percent"]),
+        (&json!("finished"), &rows, &json!(100)),
+        "{import}"
+    );
     let bob = t.get(&format!("/v1/contacts/{known}"), &key).await.json();
     assert_eq!(
         (&bob["name"], &bob["tags"], &bob["attributes"]),
         (&json!("Bob"), &json!(["autumn", "old"]), &json!({"city": "Bonn"}))
     );
     let ada = t.get(&format!("/v1/contacts?group={group}"), &key).await.json()["data"].clone();
-    assert_eq!((ada.as_array().unwrap().len(), &ada[0]["name"], &ada[0]["external_id"]), (1, &json!("Ada"), &json!("c1")));
+    assert_eq!(
+        (ada.as_array().unwrap().len(), &ada[0]["name"], &ada[0]["external_id"]),
+        (1, &json!("Ada"), &json!("c1"))
+    );
 
     let report = t.get(&format!("{path}/errors"), &key).await;
     assert_eq!(report.headers["content-type"], "text/csv; charset=utf-8");
@@ -148,7 +156,8 @@ async fn in_the_encodings_of_spreadsheets() {
 async fn what_goes_out_goes_in() {
     let (t, key) = stage().await;
     for (n, name) in [(1, "=1+1"), (2, "a \"b\", c")] {
-        made(&t, &key, "/v1/contacts", json!({"phone": format!("+491511234567{n}"), "name": name, "tags": ["x", "y"]})).await;
+        made(&t, &key, "/v1/contacts", json!({"phone": format!("+491511234567{n}"), "name": name, "tags": ["x", "y"]}))
+            .await;
     }
     let export = t.get("/v1/contacts/export", &key).await.text;
     let (_, other) = t.account("b").await;
@@ -178,7 +187,11 @@ async fn a_file_that_breaks_off() {
     let endless = format!("phone,name\n+4915112345678,Ada\n+4915112345679,\"{}", "x\n".repeat(1_500_000));
     let path = uploaded(&t, &key, endless).await;
     let import = taken(&t, &key, &path, json!({"mapping": {"phone": "phone"}})).await;
-    assert_eq!((&import["status"], &import["rows"]["created"]), (&json!("failed"), &json!(1)), "what came before is taken");
+    assert_eq!(
+        (&import["status"], &import["rows"]["created"]),
+        (&json!("failed"), &json!(1)),
+        "what came before is taken"
+    );
     assert_eq!(import["failure"], "line 3: a row of more than a megabyte; is a quote never closed?");
     let path = uploaded(&t, &key, "phone\n1\n").await;
     let canceled = t.post(&format!("{path}/cancel"), &key, json!({})).await;

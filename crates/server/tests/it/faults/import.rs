@@ -46,7 +46,8 @@ async fn killed(database: String) {
     let import = world.api.get(&path).await;
     let (bad, repeated) = (ROWS / 20, ROWS / 10);
     let created = ROWS - bad - repeated;
-    let rows = json!({"read": ROWS, "created": created, "updated": 0, "unchanged": 0, "duplicates": repeated, "bad": bad});
+    let rows =
+        json!({"read": ROWS, "created": created, "updated": 0, "unchanged": 0, "duplicates": repeated, "bad": bad});
     assert_eq!((&import["status"], &import["rows"]), (&json!("finished"), &rows), "{import}");
     let (mut found, mut cursor) = (0, String::new());
     loop {

@@ -176,10 +176,13 @@ impl Read for Decoded {
 impl Decoded {
     /// Lines end with CR LF, LF, or CR alone; a piece may end between the two.
     fn end_lines(&mut self) {
+        if self.text.is_empty() {
+            return;
+        }
         if self.after_return && self.text.starts_with('\n') {
             self.text.remove(0);
         }
-        self.after_return = self.text.ends_with('\r') || (self.after_return && self.text.is_empty());
+        self.after_return = self.text.ends_with('\r');
         if self.text.contains('\r') {
             self.text = self.text.replace("\r\n", "\n").replace('\r', "\n");
         }

@@ -30,6 +30,7 @@ use crate::imports::{ImportError, Rows};
 pub struct StartBody {
     /// What columns hold, by their headings: `phone`, `name`, `external_id`, `status`, `tags` (with `;` between them), `group` (an id, or an
     /// `external_id`), `consent` (yes or no), `consent_at`, or `attribute:` and a name. Others are passed over.
+    #[serde(default)]
     #[schema(value_type = Object, example = json!({"Mobile": "phone", "Full name": "name", "City": "attribute:city"}))]
     mapping: BTreeMap<String, String>,
     /// Two-letter country that completes national numbers; the account's if not given.

@@ -116,6 +116,133 @@ fn decide<'a>(
     work
 }
 
+/// The contacts that the items' numbers have, which nobody changes meanwhile, and whose each `external_id` is.
+macro_rules! find_known {
+    ($tx:ident, $account:expr, $items:expr) => {{
+        let mut there = HashMap::new();
+        let mut owners: HashMap<String, Uuid> = HashMap::new();
+        for items in $items.chunks(ROWS) {
+            let mut query = sqlx::QueryBuilder::new("UPDATE contact SET changed_at = changed_at WHERE account_no = ");
+            query.push_bind($account.as_i64()).push(" AND phone_tag IN (");
+            let mut tags = query.separated(", ");
+            for item in items {
+                tags.push_bind(item.contact.phone_tag);
+            }
+            query.push(format!(") RETURNING phone_tag, {COLUMNS}"));
+            let rows: Vec<Tagged> = query.build_query_as().fetch_all(&mut *$tx).await?;
+            for row in rows {
+                there.insert(row.phone_tag, Contact::try_from(row.row)?);
+            }
+            let externals: Vec<&String> =
+                items.iter().filter_map(|i| i.contact.changes.external_id.as_ref()?.as_ref()).collect();
+            if externals.is_empty() {
+                continue;
+            }
+            let mut query = sqlx::QueryBuilder::new("SELECT external_id, id FROM contact WHERE account_no = ");
+            query.push_bind($account.as_i64()).push(" AND external_id IN (");
+            let mut ids = query.separated(", ");
+            for external in externals {
+                ids.push_bind(external.clone());
+            }
+            query.push(")");
+            let rows: Vec<(String, Uuid)> = query.build_query_as().fetch_all(&mut *$tx).await?;
+            owners.extend(rows);
+        }
+        (there, owners)
+    }};
+}
+
+/// The groups of the items that are there.
+macro_rules! lock_groups {
+    ($tx:ident, $account:expr, $items:expr) => {{
+        let wanted: HashSet<Uuid> = $items.iter().flat_map(|item| item.groups.iter().map(|g| g.0)).collect();
+        let mut groups = HashSet::new();
+        for group in wanted {
+            // Locks it, so that nobody takes it away meanwhile; one that is gone takes nobody in.
+            let found = sqlx::query("UPDATE contact_group SET kind = kind WHERE account_no = $1 AND id = $2")
+                .bind($account.as_i64())
+                .bind(group)
+                .execute(&mut *$tx)
+                .await?;
+            if found.rows_affected() == 1 {
+                groups.insert(group);
+            }
+        }
+        groups
+    }};
+}
+
+/// Writes contacts that are new.
+macro_rules! write_made {
+    ($tx:ident, $account:expr, $work:expr, $now:expr) => {{
+        for made in $work.made.chunks(ROWS) {
+            let mut insert = sqlx::QueryBuilder::new(
+                "INSERT INTO contact (account_no, id, phone, phone_tag, name, name_key, external_id, status, attributes, created_at, changed_at) ",
+            );
+            insert.push_values(made, |mut row, (item, profile)| {
+                row.push_bind($account.as_i64())
+                    .push_bind(item.contact.id.0)
+                    .push_bind(seal_phone(item.contact.phone).to_vec())
+                    .push_bind(item.contact.phone_tag)
+                    .push_bind(profile.name.clone())
+                    .push_bind(profile.name.to_lowercase())
+                    .push_bind(profile.external_id.clone())
+                    .push_bind(profile.status.clone())
+                    .push_bind(json(profile))
+                    .push_bind($now)
+                    .push_bind($now);
+            });
+            insert.build().execute(&mut *$tx).await?;
+        }
+    }};
+}
+
+/// Writes profiles over those of contacts that are there.
+macro_rules! write_changed {
+    ($tx:ident, $account:expr, $work:expr, $now:expr) => {{
+        for changed in $work.changed.chunks(ROWS) {
+            let mut update =
+                sqlx::QueryBuilder::new("WITH given (id, name, name_key, external_id, status, attributes) AS (");
+            update.push_values(changed, |mut row, (id, profile)| {
+                row.push_bind(id.0)
+                    .push_bind(profile.name.clone())
+                    .push_bind(profile.name.to_lowercase())
+                    .push_bind(profile.external_id.clone())
+                    .push_bind(profile.status.clone())
+                    .push_bind(json(profile));
+            });
+            update.push(
+                ") UPDATE contact SET name = given.name, name_key = given.name_key, external_id = given.external_id, \
+                 status = given.status, attributes = given.attributes, changed_at = ",
+            );
+            update.push_bind($now).push(" FROM given WHERE contact.id = given.id AND contact.account_no = ");
+            update.push_bind($account.as_i64());
+            update.build().execute(&mut *$tx).await?;
+        }
+    }};
+}
+
+/// Writes tags and groups that are new to their contacts.
+macro_rules! write_labels {
+    ($tx:ident, $account:expr, $work:expr) => {{
+        for tags in $work.tags.chunks(ROWS) {
+            let mut insert = sqlx::QueryBuilder::new("INSERT INTO contact_tag (account_no, tag, contact_id) ");
+            insert.push_values(tags, |mut row, (id, tag)| {
+                row.push_bind($account.as_i64()).push_bind(tag.clone()).push_bind(id.0);
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *$tx).await?;
+        }
+        for members in $work.members.chunks(ROWS) {
+            let mut insert =
+                sqlx::QueryBuilder::new("INSERT INTO contact_group_member (account_no, group_id, contact_id) ");
+            insert.push_values(members, |mut row, (group, id)| {
+                row.push_bind($account.as_i64()).push_bind(group.0).push_bind(id.0);
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *$tx).await?;
+        }
+    }};
+}
+
 /// Writes the next rows of an import; `explain` says what is wrong with an item that another contact, or too much in one, hinders.
 /// `Taken` (the error) if somebody made one of the contacts at this moment: try again.
 pub async fn take(
@@ -139,102 +266,12 @@ pub async fn take(
         if stands.rows_affected() == 0 {
             return Ok(Taken::Stopped);
         }
-        let mut there = HashMap::new();
-        let mut owners: HashMap<String, Uuid> = HashMap::new();
-        for items in chunk.items.chunks(ROWS) {
-            let mut query = sqlx::QueryBuilder::new("UPDATE contact SET changed_at = changed_at WHERE account_no = ");
-            query.push_bind(account.as_i64()).push(" AND phone_tag IN (");
-            let mut tags = query.separated(", ");
-            for item in items {
-                tags.push_bind(item.contact.phone_tag);
-            }
-            query.push(format!(") RETURNING phone_tag, {COLUMNS}"));
-            let rows: Vec<Tagged> = query.build_query_as().fetch_all(&mut *tx).await?;
-            for row in rows {
-                there.insert(row.phone_tag, Contact::try_from(row.row)?);
-            }
-            let externals: Vec<&String> =
-                items.iter().filter_map(|i| i.contact.changes.external_id.as_ref()?.as_ref()).collect();
-            if externals.is_empty() {
-                continue;
-            }
-            let mut query = sqlx::QueryBuilder::new("SELECT external_id, id FROM contact WHERE account_no = ");
-            query.push_bind(account.as_i64()).push(" AND external_id IN (");
-            let mut ids = query.separated(", ");
-            for external in externals {
-                ids.push_bind(external.clone());
-            }
-            query.push(")");
-            let rows: Vec<(String, Uuid)> = query.build_query_as().fetch_all(&mut *tx).await?;
-            owners.extend(rows);
-        }
-        let wanted: HashSet<Uuid> = chunk.items.iter().flat_map(|item| item.groups.iter().map(|g| g.0)).collect();
-        let mut groups = HashSet::new();
-        for group in wanted {
-            // Locks it, so that nobody takes it away meanwhile; one that is gone takes nobody in.
-            let found = sqlx::query("UPDATE contact_group SET kind = kind WHERE account_no = $1 AND id = $2")
-                .bind(account.as_i64())
-                .bind(group)
-                .execute(&mut *tx)
-                .await?;
-            if found.rows_affected() == 1 {
-                groups.insert(group);
-            }
-        }
+        let (there, owners) = find_known!(tx, account, chunk.items);
+        let groups = lock_groups!(tx, account, chunk.items);
         let work = decide(chunk.items, chunk.policy, there, owners, &groups);
-        for made in work.made.chunks(ROWS) {
-            let mut insert = sqlx::QueryBuilder::new(
-                "INSERT INTO contact (account_no, id, phone, phone_tag, name, name_key, external_id, status, attributes, created_at, changed_at) ",
-            );
-            insert.push_values(made, |mut row, (item, profile)| {
-                row.push_bind(account.as_i64())
-                    .push_bind(item.contact.id.0)
-                    .push_bind(seal_phone(item.contact.phone).to_vec())
-                    .push_bind(item.contact.phone_tag)
-                    .push_bind(profile.name.clone())
-                    .push_bind(profile.name.to_lowercase())
-                    .push_bind(profile.external_id.clone())
-                    .push_bind(profile.status.clone())
-                    .push_bind(json(profile))
-                    .push_bind(now)
-                    .push_bind(now);
-            });
-            insert.build().execute(&mut *tx).await?;
-        }
-        for changed in work.changed.chunks(ROWS) {
-            let mut update =
-                sqlx::QueryBuilder::new("WITH given (id, name, name_key, external_id, status, attributes) AS (");
-            update.push_values(changed, |mut row, (id, profile)| {
-                row.push_bind(id.0)
-                    .push_bind(profile.name.clone())
-                    .push_bind(profile.name.to_lowercase())
-                    .push_bind(profile.external_id.clone())
-                    .push_bind(profile.status.clone())
-                    .push_bind(json(profile));
-            });
-            update.push(
-                ") UPDATE contact SET name = given.name, name_key = given.name_key, external_id = given.external_id, \
-                 status = given.status, attributes = given.attributes, changed_at = ",
-            );
-            update.push_bind(now).push(" FROM given WHERE contact.id = given.id AND contact.account_no = ");
-            update.push_bind(account.as_i64());
-            update.build().execute(&mut *tx).await?;
-        }
-        for tags in work.tags.chunks(ROWS) {
-            let mut insert = sqlx::QueryBuilder::new("INSERT INTO contact_tag (account_no, tag, contact_id) ");
-            insert.push_values(tags, |mut row, (id, tag)| {
-                row.push_bind(account.as_i64()).push_bind(tag.clone()).push_bind(id.0);
-            });
-            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *tx).await?;
-        }
-        for members in work.members.chunks(ROWS) {
-            let mut insert =
-                sqlx::QueryBuilder::new("INSERT INTO contact_group_member (account_no, group_id, contact_id) ");
-            insert.push_values(members, |mut row, (group, id)| {
-                row.push_bind(account.as_i64()).push_bind(group.0).push_bind(id.0);
-            });
-            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *tx).await?;
-        }
+        write_made!(tx, account, work, now);
+        write_changed!(tx, account, work, now);
+        write_labels!(tx, account, work);
         let states =
             if work.consents.is_empty() { Vec::new() } else { append_consents!(tx, account, &work.consents, now) };
         let refused: Vec<BadCell> = work.refused.iter().map(|(item, wrong)| explain(item, wrong)).collect();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::consent::Needed;
 use crate::money::Money;
 use crate::quiet::QuietHours;
 use crate::verification::OwnRules;
@@ -139,6 +140,8 @@ pub struct Settings {
     pub mms_fallback: MmsFallback,
     /// How far a STOP reaches.
     pub stop_scope: StopScope,
+    /// What promotional messages need: that nobody refused, a recorded agreement, or a confirmed one.
+    pub promotional_consent: Needed,
     /// What confirms a STOP, instead of the standard text.
     pub opt_out_text: Option<String>,
     /// What confirms a START.
@@ -169,6 +172,7 @@ impl Default for Settings {
             own_carrier_fee: None,
             mms_fallback: MmsFallback::Link,
             stop_scope: StopScope::Account,
+            promotional_consent: Needed::OptOut,
             opt_out_text: None,
             opt_in_text: None,
             help_text: None,

@@ -266,6 +266,16 @@ impl Changes {
         all
     }
 
+    /// Only what says something of which the profile knows nothing; tags are added all the same.
+    #[must_use]
+    pub fn filling(mut self, profile: &Profile) -> Changes {
+        self.name = self.name.filter(|_| profile.name.is_empty());
+        self.external_id = self.external_id.filter(|_| profile.external_id.is_none());
+        self.status = self.status.filter(|_| profile.status == STATUS_DEFAULT);
+        self.attributes.retain(|name, _| !profile.attributes.contains_key(name));
+        self
+    }
+
     /// The profile after the change; refused if there would be too much in it.
     pub fn applied(&self, mut to: Profile) -> Result<Profile, Wrong> {
         if let Some(name) = &self.name {
@@ -390,6 +400,11 @@ mod tests {
         assert!(wide(1, 4_093).applied(Profile::default()).is_ok());
         assert_eq!(wide(1, 4_094).applied(Profile::default()), Err(wrong("/attributes", Refusal::AttributesLong)));
         let first = wide(2, 1).applied(Profile::default()).unwrap();
+        let more = Changes { name: Some("Ada".into()), status: Some("paid".into()), ..wide(3, 2) };
+        let known = Profile { name: "Bob".into(), ..first.clone() };
+        let filled = more.filling(&known).applied(known).unwrap();
+        assert_eq!((filled.name.as_str(), filled.status.as_str()), ("Bob", "paid"));
+        assert_eq!(filled.attributes.values().map(Value::shown).collect::<Vec<_>>(), ["x", "x", "xx"]);
         let gone = Changes { attributes: [("a00".to_owned(), None)].into(), ..Changes::default() };
         assert_eq!(gone.applied(first).unwrap().attributes.keys().collect::<Vec<_>>(), ["a01"]);
     }

@@ -32,6 +32,7 @@ pub enum ErrorCode {
     BlockedByRecipient = 202,
     ContentFiltered = 203,
     Suppressed = 204,
+    NoConsent = 205,
     SenderRejected = 301,
     MessageInvalid = 302,
     MessageTooLong = 303,

@@ -215,6 +215,10 @@ ids! {
     SegmentId = "seg";
     /// An account's own database or program that recipients are read from.
     SourceId = "src";
+    /// A table of contacts that was uploaded.
+    ContactImportId = "imp";
+    /// A record of consent.
+    ConsentId = "cns";
     /// A mail to a person.
     EmailId = "eml";
 }

@@ -2,7 +2,10 @@
 
 pub mod account;
 pub mod audience;
+pub mod charset;
+pub mod consent;
 pub mod contact;
+pub mod contact_import;
 pub mod encoding;
 pub mod error_code;
 pub mod event;

@@ -40,6 +40,8 @@ numbered! {
         Import = 2 "import",
         /// An operator of the platform.
         Operator = 3 "operator",
+        /// The person, on the page where they choose for themselves.
+        Page = 4 "preference_page",
     }
 }
 

@@ -22,6 +22,7 @@ use crate::access::{Access, Caller, Known};
 use crate::clicks::{self, Clicks};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::imports::Imports;
 use crate::inbound;
 use crate::links::{Callbacks, Links, PhoneTag};
 use crate::media::MediaStore;
@@ -72,6 +73,8 @@ pub struct Inner {
     pub links: Links,
     /// Files that messages carry.
     pub media: MediaStore,
+    /// Tables of contacts that are taken in.
+    pub imports: Imports,
     /// Ties the parts of long messages together.
     pub references: References,
     /// Who opens short links.
@@ -102,6 +105,7 @@ impl App {
         let secrets = Secrets::load(&db, &vault).await?;
         let (pipeline, running) = start_pipeline(&config, &clock, &db).await?;
         pipeline.suppressed().load(&db).await?;
+        pipeline.suppressed().consents().load(&db).await?;
         // Before anything is settled.
         let notify = Notifier::open(&db, pipeline.clone(), &config.webhooks).await?;
         let key = secrets.phone_key;
@@ -112,6 +116,7 @@ impl App {
         let passwords = Passwords::new(auth.argon2_memory_kib, auth.argon2_passes, auth.argon2_concurrent.into());
         let media =
             MediaStore::new(&config).map_err(|e| StoreError::Unavailable(format!("the store of media: {e}")))?;
+        let imports = Imports::new(&config.data.folder);
         let email = Postbox::open(&config).map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let app = App(Arc::new(Inner {
             access: Access::new(auth.cache_ms),
@@ -130,6 +135,7 @@ impl App {
             email,
             links,
             media,
+            imports,
             references: References::new(rand::random),
             clicks: Clicks::new(),
             smpp: Binds::default(),
@@ -169,6 +175,8 @@ impl App {
 
     /// The same of an account.
     pub fn rules_of<'a>(&'a self, account: AccountNo, known: &'a Known, terms: &'a Terms, now: i64) -> Rules<'a> {
+        // What waits is asked again when it is sent, by what was needed last.
+        self.pipeline.suppressed().consents().need(account, known.settings.promotional_consent);
         Rules {
             account,
             settings: &known.settings,
@@ -199,16 +207,19 @@ impl App {
 }
 
 async fn start_pipeline(config: &Config, clock: &Clock, db: &Db) -> Result<(Pipeline, Running), StoreError> {
-    let mut tiers = Vec::new();
+    let (mut tiers, mut needed) = (Vec::new(), Vec::new());
     let mut after = AccountNo::PLATFORM;
     loop {
         let page = account::list(db, after, 1_000).await?;
         let Some(last) = page.last() else { break };
         after = last.no;
         tiers.extend(page.iter().filter(|a| a.tier != Tier::Regular).map(|a| (a.no, a.tier)));
+        needed.extend(page.iter().map(|a| (a.no, a.settings.promotional_consent)));
     }
     let prices = load_prices(config, db).await?;
-    Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers).await
+    let started = Pipeline::start(pipeline_config(config), clock.clone(), db, prices, tiers).await?;
+    needed.into_iter().for_each(|(account, needed)| started.0.suppressed().consents().need(account, needed));
+    Ok(started)
 }
 
 fn pipeline_config(config: &Config) -> PipelineConfig {
@@ -293,6 +304,8 @@ pub struct Secrets {
     /// Makes codes of verifications and keys their hashes; in the database under seal, because codes are short enough to be tried out by
     /// whoever has both.
     pub code_key: [u8; 32],
+    /// Makes the links to people's own pages.
+    pub preference_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Secrets {
@@ -309,6 +322,7 @@ impl Secrets {
             phone_key: secret(db, "phone_key").await?,
             callback_key: secret(db, "callback_key").await?,
             code_key: sealed_secret(db, vault, "code_key").await?,
+            preference_key: secret(db, "preference_key").await?,
         })
     }
 }

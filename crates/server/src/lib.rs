@@ -10,6 +10,8 @@ pub mod cli;
 pub mod clicks;
 pub mod clock;
 pub mod config;
+pub mod consents;
+pub mod imports;
 pub mod inbound;
 pub mod jobs;
 pub mod links;

@@ -59,7 +59,7 @@ impl Put {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: Uuid,
     phone: Vec<u8>,
     name: String,
@@ -72,7 +72,7 @@ struct Row {
     changed_at: i64,
 }
 
-const COLUMNS: &str = "id, phone, name, external_id, status, attributes, created_at, changed_at, (SELECT string_agg(t.tag, '\n') \
+pub(crate) const COLUMNS: &str = "id, phone, name, external_id, status, attributes, created_at, changed_at, (SELECT string_agg(t.tag, '\n') \
      FROM contact_tag t WHERE t.account_no = contact.account_no AND t.contact_id = contact.id) AS tags";
 
 impl TryFrom<Row> for Contact {
@@ -91,11 +91,11 @@ impl TryFrom<Row> for Contact {
     }
 }
 
-fn json(profile: &Profile) -> String {
+pub(crate) fn json(profile: &Profile) -> String {
     serde_json::to_string(&profile.attributes).expect("names and plain values")
 }
 
-fn taken() -> Wrong {
+pub(crate) fn taken() -> Wrong {
     Wrong { pointer: "/external_id".into(), why: Refusal::ExternalIdTaken }
 }
 

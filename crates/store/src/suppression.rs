@@ -224,8 +224,8 @@ pub async fn end(
     Ok(tag)
 }
 
-/// Ends what the person themselves asked for by a word such as STOP: opt-outs of that list that came by keyword, those of the whole account
-/// and of this sender. Nothing else: who never asked for it cannot lift it. How many ended; subscribers are told of each.
+/// Ends what the person themselves asked for by a word such as STOP, or on their page: opt-outs of that list that came so, those of the whole
+/// account and of this sender. Nothing else: who never asked for it cannot lift it. How many ended; subscribers are told of each.
 pub async fn end_by_keyword(
     db: &Db,
     account: AccountNo,
@@ -238,7 +238,7 @@ pub async fn end_by_keyword(
     let ended = write_db!(db, |tx| {
         let ended: Vec<(Uuid,)> = sqlx::query_as(
             "UPDATE suppression SET ended_at = $5, ended_by = $6, ended_text = $7, changed_at = $5 WHERE account_no = $1 \
-             AND phone_tag = $2 AND reason = $3 AND source = $6 AND sender IN ('', $4) AND ended_at IS NULL RETURNING id",
+             AND phone_tag = $2 AND reason = $3 AND source IN ($6, $8) AND sender IN ('', $4) AND ended_at IS NULL RETURNING id",
         )
         .bind(account.as_i64())
         .bind(phone_tag)
@@ -247,6 +247,7 @@ pub async fn end_by_keyword(
         .bind(now)
         .bind(Source::Keyword.number())
         .bind(seal_text(text))
+        .bind(Source::Page.number())
         .fetch_all(&mut *tx)
         .await?;
         for (id,) in &ended {

@@ -98,6 +98,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(ErrorCode::Suppressed, "suppressed", Retried::No, "On the suppression list",
         "The number was put on the suppression list after the message was accepted: its owner opted out, or it must not be written to. Nothing was charged.",
         "Do not write to it. `GET /v1/suppressions?phone=` says why and since when."),
+    entry(ErrorCode::NoConsent, "no_consent", Retried::No, "No consent",
+        "The account's promotional messages need the recipient's consent, and it was taken back, or is not confirmed. Nothing was charged.",
+        "Do not write to it. `GET /v1/consents?phone=` says what is recorded."),
     entry(ErrorCode::SenderRejected, "sender_rejected", Retried::OtherConnection, "Sender not accepted",
         "The carrier does not accept this sender for this destination.",
         "Use another sender, or have this one registered for the country."),
@@ -275,6 +278,7 @@ pub(super) const fn provoked_by(code: ErrorCode) -> Option<Sandbox> {
         | ErrorCode::NoRoute
         | ErrorCode::Suppressed
         | ErrorCode::QuietHours
+        | ErrorCode::NoConsent
         | ErrorCode::Canceled
         | ErrorCode::AccountSuspended
         | ErrorCode::Internal => None,

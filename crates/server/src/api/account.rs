@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use carillon_domain::account::{MmsFallback, OtpSuccess, Settings, Status, StopScope, Tier};
+use carillon_domain::consent::Needed;
 use carillon_domain::id::AccountId;
 use carillon_domain::phone::Country;
 use carillon_domain::quiet::QuietHours;
@@ -96,6 +97,10 @@ pub struct SettingsView {
     /// How far a person's STOP reaches: `account`, or `sender` (the number it was written to).
     #[schema(example = "account")]
     stop_scope: String,
+    /// What promotional messages need: `opt_out` (that nobody refused), `opt_in` (a recorded consent) or `double_opt_in` (one confirmed from
+    /// the number itself).
+    #[schema(example = "opt_out")]
+    promotional_consent: String,
     /// What confirms a STOP (no advertising: the law allows one confirmation), at most 320 characters.
     opt_out_text: Option<String>,
     /// What confirms a START.
@@ -146,6 +151,8 @@ pub struct SettingsChange {
     mms_fallback: Option<MmsFallback>,
     #[schema(value_type = Option<String>, example = "account")]
     stop_scope: Option<StopScope>,
+    #[schema(value_type = Option<String>, example = "opt_out")]
+    promotional_consent: Option<Needed>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     opt_out_text: Option<Option<String>>,
@@ -229,6 +236,7 @@ impl SettingsChange {
             own_carrier_fee: old.own_carrier_fee,
             mms_fallback: self.mms_fallback.unwrap_or(old.mms_fallback),
             stop_scope: self.stop_scope.unwrap_or(old.stop_scope),
+            promotional_consent: self.promotional_consent.unwrap_or(old.promotional_consent),
             opt_out_text: self.opt_out_text.unwrap_or_else(|| old.opt_out_text.clone()),
             opt_in_text: self.opt_in_text.unwrap_or_else(|| old.opt_in_text.clone()),
             help_text: self.help_text.unwrap_or_else(|| old.help_text.clone()),

@@ -14,7 +14,7 @@ use super::extract::{Can, ContactsManage, ContactsRead, Json};
 use crate::app::App;
 
 /// Attributes of one account.
-const DECLARED_MAX: usize = 200;
+pub(super) const DECLARED_MAX: usize = 200;
 
 /// What values an attribute is to have.
 #[derive(Debug, Deserialize, ToSchema)]

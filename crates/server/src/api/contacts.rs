@@ -6,19 +6,22 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use carillon_domain::account::Settings;
 use carillon_domain::contact::{self, Changes, EXTERNAL_ID_MAX, NAME_MAX, Refusal, TAG_MAX, Value, Wrong};
-use carillon_domain::id::{ContactId, GroupId, SegmentId, TypeId};
+use carillon_domain::id::{AccountNo, ContactId, GroupId, SegmentId, TypeId};
 use carillon_domain::phone::Phone;
+use carillon_store::StoreError;
 use carillon_store::contact::{self as store, Contact, Filter, NewContact, Put};
 use carillon_store::contact_group;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::consents::stands;
 use super::error::{Code, FieldError, Problem};
 use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query};
 use super::messages::phone;
 use super::page::{Paged, Window};
 use crate::app::App;
 use crate::clock::rfc3339;
+use crate::consents;
 use crate::pipeline::prepare::{self, Mistake};
 
 /// What is said of a contact. What is left out stays as it is, or is empty of a new one.
@@ -68,14 +71,35 @@ pub struct ContactView {
     #[schema(value_type = Object)]
     attributes: BTreeMap<String, Value>,
     tags: Vec<String>,
+    /// Where they stand by category of messages: `opted_in`, `confirmed`, `pending`, `opted_out`, or `unknown` without a record.
+    #[schema(value_type = Object, example = json!({"promotional": "opted_in", "transactional": "unknown"}))]
+    consent: BTreeMap<&'static str, &'static str>,
+    /// The page where they choose for themselves, for a message to this number alone; null on a server without a public address.
+    #[schema(example = "https://sms.example.com/p/dNbXz0Q1mV4rJ8sKpL2wTgYhUcEaIoF6")]
+    preferences_url: Option<String>,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
     changed_at: String,
 }
 
-fn view(c: Contact) -> ContactView {
+/// Contacts of one account as they are shown, with where they stand.
+async fn views(app: &App, all: Vec<Contact>) -> Result<Vec<ContactView>, StoreError> {
+    let Some(account) = all.first().map(|c| c.id.account()) else { return Ok(Vec::new()) };
+    let tags: Vec<i64> = all.iter().map(|c| phone(c.phone).tag(&app.secrets.phone_key)).collect();
+    let states = carillon_store::consent::states(&app.db, account, &tags).await?;
+    Ok(all.into_iter().zip(tags).map(|(c, tag)| view(app, c, stands(&states, tag))).collect())
+}
+
+async fn shown(app: &App, account: AccountNo, id: ContactId) -> Result<Json<ContactView>, Problem> {
+    let found = store::by_id(&app.db, account, id).await?;
+    Ok(Json(views(app, vec![found]).await?.pop().ok_or(Code::Internal)?))
+}
+
+fn view(app: &App, c: Contact, consent: BTreeMap<&'static str, &'static str>) -> ContactView {
     ContactView {
+        consent,
+        preferences_url: consents::page_url(app, c.id.account(), phone(c.phone)),
         id: c.id,
         phone: phone(c.phone),
         name: c.profile.name,
@@ -169,7 +193,7 @@ pub async fn create(
     let done = store::put(&app.db, caller.account, &[new], false, now).await?;
     let put = done.into_iter().next().ok_or(Code::Internal)?.map_err(|wrong| Problem::from(vec![wrong]))?;
     let status = if matches!(put, Put::Made(_)) { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(view(store::by_id(&app.db, caller.account, put.id()).await?))))
+    Ok((status, shown(&app, caller.account, put.id()).await?))
 }
 
 /// Which contacts, and which page of them.
@@ -252,7 +276,9 @@ pub async fn list(
     };
     filter.segment = resolved.as_ref();
     let rows = store::list(&app.db, caller.account, filter, before, window.fetch()).await?;
-    Ok(Json(window.page(rows, |c| c.id.0, view)))
+    let page = window.page(rows, |c| c.id.0, |c| c);
+    let data = views(&app, page.data).await?;
+    Ok(Json(Paged { data, next_cursor: page.next_cursor, has_more: page.has_more }))
 }
 
 /// Read a contact.
@@ -263,7 +289,7 @@ pub async fn read(
     caller: Can<ContactsRead>,
     Id(id): Id<ContactId>,
 ) -> Result<Json<ContactView>, Problem> {
-    Ok(Json(view(store::by_id(&app.db, caller.account, id).await?)))
+    shown(&app, caller.account, id).await
 }
 
 /// Change a contact.
@@ -280,7 +306,7 @@ pub async fn change(
     let number = number.map(|phone| (phone.digits(), phone.tag(&app.secrets.phone_key)));
     let done = store::change(&app.db, caller.account, id, number, &changes, app.clock.now_ms()).await?;
     done.map_err(|wrong| Problem::from(vec![wrong]))?;
-    Ok(Json(view(store::by_id(&app.db, caller.account, id).await?)))
+    shown(&app, caller.account, id).await
 }
 
 /// Delete a contact.

@@ -117,6 +117,9 @@ codes! {
     AccountSuspended = "account_suspended", 403, final, "The account is suspended", "It can read, not send; ask the operator.";
     AccountClosed = "account_closed", 403, final, "The account is closed", "Ask the operator.";
     Suppressed = "suppressed", 403, final, "The number is on the suppression list", "Do not write to it; the list says why. An entry made by mistake can be ended: DELETE /v1/suppressions/{id}.";
+    NoConsent = "no_consent", 403, final, "The number has not agreed to this", "Ask for consent first: POST /v1/contacts/{id}/double-opt-in; or record what you have: POST /v1/consents. docs/CONSENT.md says what is needed.";
+    ConsentAsked = "consent_asked", 409, final, "The person was asked already", "Wait for the answer; who does not answer is asked three times in thirty days at most.";
+    ConsentConfirmed = "consent_confirmed", 409, final, "The person agreed and confirmed it", "Nothing: they can be written to.";
     // Accounts and access.
     EmailTaken = "email_taken", 409, final, "The email address has a user already", "Sign in, or use another address.";
     IdTaken = "id_taken", 409, final, "The id is in use", "Choose another, or leave it out.";
@@ -124,6 +127,7 @@ codes! {
     SegmentOutdated = "segment_outdated", 409, final, "The segment names an attribute that was taken away", "Change the segment's filter, or declare the attribute again.";
     SourceFailed = "source_failed", 502, retry, "The source could not be read", "`detail` says why; POST /v1/sources/{id}/test shows what it has.";
     ContactExists = "contact_exists", 409, final, "Another contact has this number", "Change that one: GET /v1/contacts?phone= finds it.";
+    ImportNotWaiting = "import_not_waiting", 409, final, "The import was started, or has ended", "Read its `status`; upload the file again to take it in again.";
     LimitReached = "limit_reached", 409, final, "There are as many as there may be", "Delete one that is not needed, or ask the operator.";
     ConfiguredInFile = "configured_in_file", 409, final, "It stands in the configuration file", "Change it there and start the server again.";
     WeakPassword = "weak_password", 400, final, "The password is too easy to guess", "Use at least 10 characters, and not the email address.";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use carillon_domain::message::Category;
 use carillon_domain::money::Money;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,6 +53,9 @@ pub struct Estimate {
     refusals: Vec<super::error::FieldError>,
     /// How many would be refused.
     refused: usize,
+    /// Of the messages it would make, those to numbers that have not agreed, as far as is recorded; of promotional ones alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_consent: Option<usize>,
     /// Different prices of a part, and the messages each is for.
     prices: Vec<PriceOf>,
     /// Of messages whose files a connection may take as they are: prices of a whole MMS. Which way they go is decided when they are sent.
@@ -150,6 +154,10 @@ async fn estimate(app: &App, asker: Asker<MessagesSend>, bytes: &[u8]) -> Result
         refused: refusals.len() - duplicates.count,
         duplicates,
         refusals: explained.collect(),
+        without_consent: (content.category == Category::Promotional).then(|| {
+            let consents = rules.suppressed.consents();
+            messages.iter().filter(|m| !consents.agreed(rules.account, m.phone_tag)).count()
+        }),
         prices: by_price
             .into_iter()
             .map(|(price, recipients)| PriceOf { per_part: price.to_string(), recipients })

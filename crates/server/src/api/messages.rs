@@ -219,9 +219,9 @@ pub async fn create(
     };
     let (verdict, otp) = match (submitted, key) {
         // The number may have come onto the list after the first request with this key.
-        (Err(SubmitError::Suppressed), Some(key)) => {
+        (Err(refused @ (SubmitError::Suppressed | SubmitError::NoConsent)), Some(key)) => {
             let first = message::by_key(&app.db, caller.account, key, app.clock.now_ms()).await?;
-            (Verdict::Replayed { resource: first.ok_or(SubmitError::Suppressed)? }, None)
+            (Verdict::Replayed { resource: first.ok_or(refused)? }, None)
         }
         (submitted, _) => submitted?,
     };

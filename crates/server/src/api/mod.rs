@@ -14,7 +14,9 @@ mod callbacks;
 pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
+pub mod consents;
 pub mod contact_attributes;
+pub mod contact_imports;
 pub mod contact_lists;
 pub mod contacts;
 pub mod conversations;
@@ -37,6 +39,7 @@ pub mod media;
 pub mod messages;
 pub mod number_ranges;
 pub mod ops;
+mod preferences;
 pub mod recipients;
 pub mod routes;
 pub mod scheduling;
@@ -183,6 +186,12 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(contacts::create, contacts::list))
         .routes(routes!(contacts::read, contacts::change, contacts::delete))
         .routes(routes!(contact_lists::export))
+        .routes(routes!(contact_imports::upload, contact_imports::list))
+        .routes(routes!(contact_imports::read))
+        .routes(routes!(contact_imports::preview))
+        .routes(routes!(contact_imports::start))
+        .routes(routes!(contact_imports::cancel))
+        .routes(routes!(contact_imports::errors))
         .routes(routes!(groups::create, groups::list))
         .routes(routes!(groups::read, groups::change, groups::delete))
         .routes(routes!(groups::change_members))
@@ -196,6 +205,10 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::read, sources::change, sources::delete))
         .routes(routes!(sources::test))
+        // Who agreed
+        .routes(routes!(consents::create, consents::list))
+        .routes(routes!(consents::of_contact))
+        .routes(routes!(consents::ask))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))
@@ -220,6 +233,7 @@ pub fn router(app: App) -> Router {
         .route("/m/{token}", get(media::open))
         .route("/l/{code}", get(short_links::open))
         .route("/{code}", get(short_links::open_on_own_domain))
+        .route("/p/{token}", get(preferences::open).post(preferences::choose))
         .route("/verify-email", get(email_links::page))
         .route("/reset-password", get(email_links::page))
         .route("/email-links.js", get(email_links::script))

@@ -21,6 +21,7 @@ use super::error::{Code, Problem};
 use super::messages::phone;
 use super::sending::{self, ERRORS_MAX, Sending, Text, To};
 use crate::app::App;
+use crate::consents;
 use crate::pipeline::prepare::{self, Content, Mistake, Own, Rules};
 use crate::sources;
 
@@ -432,7 +433,12 @@ impl<'a> Gathering<'a> {
         contact: &Contact,
         object: &Object<'_>,
     ) -> Result<Option<NewMessage>, Mistake> {
-        let words = self.content.template.as_ref().map(|_| contact.profile.words()).unwrap_or_default();
+        let mut words = self.content.template.as_ref().map(|_| contact.profile.words()).unwrap_or_default();
+        if self.content.template.is_some()
+            && let Some(url) = consents::page_url(self.app, self.rules.account, phone(contact.phone))
+        {
+            words.entry("preferences_url".to_owned()).or_insert(url);
+        }
         let value = |name: &str| object.word(name).or_else(|| words.get(name).map(String::as_str));
         let own = Own { value: &value, client_ref: object.client_ref() };
         let phone = phone(contact.phone);
@@ -458,8 +464,8 @@ impl<'a> Gathering<'a> {
         // One that cannot be made does not stand in the way of a later one to the same number.
         let message = self.content.message_of(self.rules, to, index as u32, own)?;
         self.seen.insert(digits);
-        if self.rules.suppressed.holds_new(self.rules.account, &message) {
-            return Err(sending::suppressed(Some(index)));
+        if let Some(hold) = self.rules.suppressed.hold_new(self.rules.account, &message) {
+            return Err(sending::held(hold, Some(index)));
         }
         Ok(Some(message))
     }

@@ -21,8 +21,8 @@ use super::error::{Code, FieldError, Problem};
 use super::extract::{begins_object, body_of, check_content_type, classify, parse_json, pointer};
 use super::recipients::Recipient;
 use crate::app::App;
-use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Attached, Content, Draft, Mistake, Rules};
+use crate::pipeline::{Hold, SubmitError};
 
 /// Text of the body, copied only where an escape forces it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -225,17 +225,31 @@ pub fn content(sending: &Sending<'_>, bulk: bool, rules: &Rules<'_>, found: &mut
     checked.map_err(|mistakes| found.extend(mistakes)).ok()
 }
 
-/// A recipient on the suppression list; with its place, in a list.
-pub fn suppressed(index: Option<usize>) -> Mistake {
-    let detail = "this number is on the suppression list: GET /v1/suppressions?phone= says why and since when";
-    Mistake { index, ..Mistake::new("to", Code::Suppressed.as_str(), detail) }
+/// A recipient who must not be written to; with its place, in a list.
+pub fn held(hold: Hold, index: Option<usize>) -> Mistake {
+    let (code, detail) = match hold {
+        Hold::Suppressed => {
+            let detail = "this number is on the suppression list: GET /v1/suppressions?phone= says why and since when";
+            (Code::Suppressed, detail)
+        }
+        Hold::NoConsent => {
+            let detail = "the account's promotional messages need this number's consent: GET /v1/consents?phone= says what is recorded";
+            (Code::NoConsent, detail)
+        }
+    };
+    Mistake { index, ..Mistake::new("to", code.as_str(), detail) }
 }
 
 impl From<Vec<Mistake>> for Problem {
     fn from(mistakes: Vec<Mistake>) -> Problem {
         // A request with nothing wrong but whom it writes to is well formed, and forbidden.
-        let forbidden = mistakes.iter().all(|m| m.code == Code::Suppressed.as_str());
-        let code = if forbidden { Code::Suppressed } else { Code::InvalidRequest };
+        let all = |codes: &[Code]| mistakes.iter().all(|m| codes.iter().any(|code| m.code == code.as_str()));
+        let code = match () {
+            () if all(&[Code::Suppressed]) => Code::Suppressed,
+            () if all(&[Code::NoConsent]) => Code::NoConsent,
+            () if all(&[Code::Suppressed, Code::NoConsent]) => Code::Suppressed,
+            () => Code::InvalidRequest,
+        };
         let errors = mistakes.into_iter().map(|m| FieldError {
             pointer: match (m.index, m.member) {
                 (Some(index), Some(member)) => format!("#/{}/{index}/{member}", m.field).into(),
@@ -258,7 +272,8 @@ impl From<SubmitError> for Problem {
                 tracing::error!(error = why, "the database cannot take messages");
                 Code::StoreUnavailable.into()
             }
-            SubmitError::Suppressed => vec![suppressed(None)].into(),
+            SubmitError::Suppressed => vec![held(Hold::Suppressed, None)].into(),
+            SubmitError::NoConsent => vec![held(Hold::NoConsent, None)].into(),
             SubmitError::Poisoned => Code::Internal.with("this request could not be stored; others are not affected"),
         }
     }

@@ -59,7 +59,7 @@ pub struct EntryView {
     scope: &'static str,
     sender: Option<String>,
     category: Option<&'static str>,
-    /// `keyword` (the person wrote STOP), `api`, `import` or `operator`.
+    /// `keyword` (the person wrote STOP), `preference_page` (they chose so), `api`, `import` or `operator`.
     #[schema(example = "api")]
     source: &'static str,
     /// What the person wrote, or a note.

@@ -26,6 +26,7 @@ pub struct Config {
     pub senders: Senders,
     pub verification: carillon_domain::verification::Rules,
     pub media: Media,
+    pub imports: Imports,
     pub retention: Retention,
     pub auth: Auth,
     pub limits: Limits,
@@ -87,6 +88,8 @@ sections! {
         #[serde(deserialize_with = "super::connection::secret")]
         s3_secret_access_key: SecretString,
     }
+    /// Tables of contacts.
+    Imports { file_max: u64, keep_days: u16, }
     /// What messages may be from.
     Senders { required: bool, }
     /// Tokens, passwords and what is remembered of them.
@@ -111,7 +114,7 @@ sections! {
         from: String, link_url: String, verification_hours: u16, reset_minutes: u16,
     }
     /// Messages from phones.
-    Inbound { parts_wait_s: u32, answers_per_hour: u32, }
+    Inbound { parts_wait_s: u32, answers_per_hour: u32, confirm_hours: u16, }
     /// The carrier that sends nothing.
     Sandbox { accept_delay_ms: u64, receipt_delay_ms: u64, rate: u32, }
     /// Where customers bind by SMPP.
@@ -250,6 +253,10 @@ pub(super) fn check(c: &Config) -> Vec<String> {
             c.prices.currency.len() == 3 && c.prices.currency.bytes().all(|b| b.is_ascii_uppercase()),
             "`prices.currency` is three capital letters",
         ),
+        (
+            c.imports.file_max >= 1_024 && c.imports.keep_days >= 1,
+            "`imports.file_max` is at least 1024, `imports.keep_days` at least 1",
+        ),
         (c.media.retention_days >= 1, "`media.retention_days` is at least 1"),
         (
             c.retention.verification_days > c.pipeline.idempotency_days,
@@ -344,6 +351,7 @@ pub(super) fn check(c: &Config) -> Vec<String> {
                 && (1..=10_000).contains(&c.smpp_server.window_max),
             "`smpp_server.connections_max` and `binds_max` are at least 1, `window_max` is 1 to 10000",
         ),
+        ((1..=720).contains(&c.inbound.confirm_hours), "`inbound.confirm_hours` is 1 to 720"),
         (c.smpp_server.keep_days >= 1, "`smpp_server.keep_days` is at least 1"),
         (!c.connections.is_empty(), "there is at least one [[connection]]"),
         (c.connections.iter().all(|k| names.insert(k.name.as_str())), "each connection has a name of its own"),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use carillon_domain::account::{Status, StopScope};
+use carillon_domain::consent::{self, CATEGORIES};
 use carillon_domain::event::EventKind;
 use carillon_domain::id::{AccountNo, ConversationId, InboundId, MessageId, SuppressionId};
 use carillon_domain::keyword::Action;
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::peer;
 use crate::access::Caller;
 use crate::app::App;
+use crate::consents;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft};
 
@@ -126,12 +128,29 @@ async fn stop(app: &App, caller: &Caller, m: &InboundMessage) -> Result<bool, Tr
     let added = app.pipeline.suppressed().open(&app.db, caller.account, &[entry], now, Some(&told)).await?;
     let Some((id, fresh)) = added.first().copied() else { return Ok(false) };
     app.notify.wake();
+    // A stop of one sender alone takes back no consent to the others.
+    if caller.info.settings.stop_scope == StopScope::Account {
+        let refused = CATEGORIES.map(|category| (category, consent::Status::OptedOut, consent::Source::Keyword));
+        consents::by_keyword(app, caller.account, m, &refused).await?;
+    }
     // Made by this very message: before a crash, perhaps.
     Ok(fresh || suppression::by_id(&app.db, caller.account, id).await?.origin == Some(m.id))
 }
 
-/// Lifts what a stop of theirs did. Whether there was any.
+/// Lifts what a stop of theirs did, and takes the answer to the question whether they agree. Whether there was any of the two.
 async fn start(app: &App, account: AccountNo, m: &InboundMessage) -> Result<bool, Trouble> {
+    let asked = consents::asked(app, account, m.peer_tag).await?;
+    let lifted = lift(app, account, m).await?;
+    let agrees = |category| match asked.contains(&category) {
+        true => Some((category, consent::Status::Confirmed, consent::Source::DoubleOptIn)),
+        false => lifted.then_some((category, consent::Status::OptedIn, consent::Source::Keyword)),
+    };
+    let says: Vec<_> = CATEGORIES.into_iter().filter_map(agrees).collect();
+    consents::by_keyword(app, account, m, &says).await?;
+    Ok(!says.is_empty())
+}
+
+async fn lift(app: &App, account: AccountNo, m: &InboundMessage) -> Result<bool, Trouble> {
     let sender = peer::as_sender(&m.number);
     let now = app.clock.now_ms();
     let text: String = m.body.chars().take(TEXT_MAX).collect();
@@ -193,7 +212,8 @@ async fn send(
             tracing::warn!(message = %m.id, ?verdict, "{} was not answered", m.id);
             return Ok(None);
         }
-        Err(Refused::Submit(SubmitError::Suppressed | SubmitError::Poisoned)) | Err(Refused::Wrong(_)) => {
+        Err(Refused::Submit(SubmitError::Suppressed | SubmitError::NoConsent | SubmitError::Poisoned))
+        | Err(Refused::Wrong(_)) => {
             return Ok(None);
         }
         Err(Refused::Submit(other)) => return Err(other.into()),

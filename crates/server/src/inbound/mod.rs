@@ -145,8 +145,9 @@ fn judge(app: &App, rules: &Rules, account: AccountNo, number: &str, peer: &str,
     let now = app.clock.now_ms();
     let id = InboundId::new(now, app.ids.next(), account);
     let stopped = || {
-        let tag = peer::tag(peer, &app.secrets.phone_key);
-        app.pipeline.suppressed().holds(account, tag, Some(&peer::as_sender(number)), Flags::default())
+        let (tag, list) = (peer::tag(peer, &app.secrets.phone_key), app.pipeline.suppressed());
+        list.holds(account, tag, Some(&peer::as_sender(number)), Flags::default())
+            || list.consents().asked(account, tag)
     };
     let (body, is_binary, action, rule) = match whole.body {
         Body::Octets(octets) => (STANDARD.encode(octets), true, Action::None, None),
@@ -168,7 +169,8 @@ fn judge(app: &App, rules: &Rules, account: AccountNo, number: &str, peer: &str,
     }
 }
 
-/// STOP always stops. The other built-in words give way to an account's own exact rule, but START does not while there is a stop to lift:
+/// STOP always stops. The other built-in words give way to an account's own exact rule, but START does not while there is a stop to lift, or
+/// a question to answer:
 /// "yes" may answer a question.
 fn decide(
     text: &str,

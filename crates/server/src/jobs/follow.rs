@@ -18,6 +18,9 @@ pub(super) async fn run(app: App) {
             Ok(()) => since = now - OVERLAP_MS,
             Err(error) => tracing::warn!(%error, "the suppression list could not be read again: {error}"),
         }
+        if let Err(error) = app.pipeline.suppressed().consents().follow(&app.db, now - OVERLAP_MS).await {
+            tracing::warn!(%error, "consents could not be read again: {error}");
+        }
         if let Err(error) = inbound::reload_numbers(&app).await {
             tracing::warn!(%error, "the numbers that phones write to could not be read again: {error}");
         }

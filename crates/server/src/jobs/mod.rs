@@ -11,6 +11,7 @@ use carillon_store::Db;
 use carillon_store::checkpoint::Checkpointer;
 
 use crate::app::App;
+use crate::imports;
 
 /// A log of more pages (of 4 KiB) is begun anew after its checkpoint.
 const LOG_PAGES_MAX: i64 = 4_000;
@@ -22,6 +23,7 @@ pub fn start(app: &App) {
     tokio::spawn(sweep::run(app.clone()));
     tokio::spawn(follow::run(app.clone()));
     tokio::spawn(activity::run(app.clone()));
+    imports::start(app);
     let Db::Sqlite(file) = &app.db else { return };
     let mut checkpointer = match Checkpointer::open(file) {
         Ok(checkpointer) => checkpointer,

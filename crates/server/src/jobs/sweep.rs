@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
-use carillon_store::{Db, StoreError, email, email_token, inbound, short_link, smpp_delivery, sweep, verification};
+use carillon_store::{
+    Db, StoreError, consent, email, email_token, inbound, short_link, smpp_delivery, sweep, verification,
+};
 
 use crate::app::App;
+use crate::imports;
 use crate::media;
 use crate::pipeline::Pipeline;
 use crate::routing;
@@ -39,6 +42,9 @@ pub(super) async fn run(app: App) {
         if let Err(error) = media::sweep(&app).await {
             tracing::warn!(%error, "a sweep of media failed and is tried again later: {error}");
         }
+        if let Err(error) = imports::sweep(&app).await {
+            tracing::warn!(%error, "a sweep of imports failed and is tried again later: {error}");
+        }
     }
 }
 
@@ -59,6 +65,7 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     while verification::sweep::erase_left(&app.db, now - CODE_LEFT_MS, PAGE).await? > 0 {}
     while verification::sweep::delete_caps(&app.db, now, PAGE).await? > 0 {}
     forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
+    while consent::stop_waiting(&app.db, now, PAGE).await? > 0 {}
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
     forget_links(&app.db, now - LINKS_MS).await?;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::dispatch::{self, Answer, Circumstances, Fate, Tried};
 use super::queue::Job;
 use super::writer::{SettleEntry, Then};
-use super::{Line, Pipeline};
+use super::{Hold, Line, Pipeline};
 
 /// Whether messages are handed over to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,8 +229,8 @@ impl Pipeline {
             let Some(mut job) = memory.pull(connection, otp_only, now) else { break };
             if job.deadline.is_some_and(|at| at <= now) {
                 ended.push((job, ErrorCode::OtpDeadline));
-            } else if self.suppresses(&job) {
-                ended.push((job, ErrorCode::Suppressed));
+            } else if let Some(code) = self.suppresses(&job) {
+                ended.push((job, code));
             } else if job.message.expires_at <= now_ms {
                 let code = if job.throttled > 0 { ErrorCode::CarrierCongested } else { ErrorCode::Expired };
                 ended.push((job, code));
@@ -353,11 +353,18 @@ impl Pipeline {
         self.settle(claims.into_iter().map(|c| SettleEntry { item: SettleItem::Unclaim(c), then: Then::Nothing }));
     }
 
-    /// Whether its number has come onto the list since it was accepted. Once a part of it is with a carrier, the rest follows.
-    fn suppresses(&self, job: &Job) -> bool {
+    /// Whether its number has come onto the list, or taken its consent back, since it was accepted. Once a part of it is with a carrier, the
+    /// rest follows.
+    fn suppresses(&self, job: &Job) -> Option<ErrorCode> {
         let m = &job.message;
         let begun = m.parts.as_slice().iter().any(|part| *part != PartState::Pending);
-        !begun && self.suppressed().holds(m.id.account(), m.phone_tag, m.sender.as_deref(), m.flags)
+        if begun {
+            return None;
+        }
+        self.suppressed().hold(m.id.account(), m.phone_tag, m.sender.as_deref(), m.flags).map(|hold| match hold {
+            Hold::Suppressed => ErrorCode::Suppressed,
+            Hold::NoConsent => ErrorCode::NoConsent,
+        })
     }
 
     /// Ends messages that wait no longer.
@@ -365,7 +372,7 @@ impl Pipeline {
         self.settle(ended.into_iter().map(|(job, code)| {
             let expired = matches!(code, ErrorCode::Expired | ErrorCode::CarrierCongested | ErrorCode::NoRoute);
             let state = match code {
-                ErrorCode::Suppressed => State::Rejected,
+                ErrorCode::Suppressed | ErrorCode::NoConsent => State::Rejected,
                 _ if expired => State::Expired,
                 _ => State::Failed,
             };

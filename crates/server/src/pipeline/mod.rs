@@ -7,6 +7,7 @@
 mod after;
 mod cancel;
 mod carrier;
+mod consents;
 pub mod dispatch;
 mod feed;
 mod inbound;
@@ -56,10 +57,11 @@ use sim::Hot;
 use writer::{IntakeEntry, SettleEntry, Takes, Writer};
 
 pub use carrier::{ConnectionState, Late, LineState};
+pub use consents::Consents;
 pub use inbound::{Ack, Arrived, Inbound, OwnNumbers};
 pub use memory::OtpAnswer;
 pub use replace::ReplaceOutcome;
-pub use suppressed::Suppressed;
+pub use suppressed::{Hold, Suppressed};
 
 /// Why a request was not decided.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -73,9 +75,21 @@ pub enum SubmitError {
     /// The number is on the suppression list; nothing was stored.
     #[error("the number is on the suppression list")]
     Suppressed,
+    /// The number has not agreed to messages of this kind; nothing was stored.
+    #[error("the number has not agreed to promotional messages")]
+    NoConsent,
     /// This request alone made its commit fail; it was refused and nothing was stored.
     #[error("the request could not be stored")]
     Poisoned,
+}
+
+impl From<Hold> for SubmitError {
+    fn from(hold: Hold) -> SubmitError {
+        match hold {
+            Hold::Suppressed => SubmitError::Suppressed,
+            Hold::NoConsent => SubmitError::NoConsent,
+        }
+    }
 }
 
 /// A request handed in, whose answer is to come.
@@ -345,9 +359,9 @@ impl Pipeline {
         }
         // Of a batch, whoever made it has left them out (`suppressed`), with their places.
         if let (Step::Message, [message]) = (&entry.request.step, &*entry.request.messages)
-            && self.suppressed().holds_new(entry.request.account, message)
+            && let Some(hold) = self.suppressed().hold_new(entry.request.account, message)
         {
-            return Err(SubmitError::Suppressed);
+            return Err(hold.into());
         }
         let IntakeRequest { account, messages, .. } = &mut entry.request;
         for message in messages.iter_mut() {

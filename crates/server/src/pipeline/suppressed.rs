@@ -15,6 +15,8 @@ use parking_lot::RwLock;
 use rustc_hash::{FxHashSet, FxHasher};
 use uuid::Uuid;
 
+use super::consents::Consents;
+
 /// Rows read at a time.
 const PAGE: u32 = 5_000;
 /// In place of a sender: messages that name none, which may come from any.
@@ -56,14 +58,26 @@ impl Hash for Slot {
     }
 }
 
+/// Why a message is held back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// Its number is on a list.
+    Suppressed,
+    /// Its number has not agreed, and the account's messages of its category need that.
+    NoConsent,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Suppressed(RwLock<FxHashSet<Slot>>);
+pub struct Suppressed {
+    slots: RwLock<FxHashSet<Slot>>,
+    consents: Consents,
+}
 
 impl Suppressed {
     /// Whether a message is held back: by its account's list, or by the platform's.
     pub fn holds(&self, account: AccountNo, phone_tag: i64, sender: Option<&str>, flags: Flags) -> bool {
-        let slots = self.0.read();
+        let slots = self.slots.read();
         if slots.is_empty() {
             return false;
         }
@@ -74,14 +88,27 @@ impl Suppressed {
         says(account, "") || says(AccountNo::PLATFORM, "") || says(account, sender.unwrap_or(UNNAMED))
     }
 
+    /// Whether a message is held back by a list, or for want of consent.
+    pub fn hold(&self, account: AccountNo, phone_tag: i64, sender: Option<&str>, flags: Flags) -> Option<Hold> {
+        if self.holds(account, phone_tag, sender, flags) {
+            return Some(Hold::Suppressed);
+        }
+        self.consents.lacks(account, phone_tag, flags).then_some(Hold::NoConsent)
+    }
+
     /// Whether a message that is about to be accepted is.
-    pub fn holds_new(&self, account: AccountNo, m: &NewMessage) -> bool {
-        self.holds(account, m.phone_tag, m.sender.as_deref(), m.flags)
+    pub fn hold_new(&self, account: AccountNo, m: &NewMessage) -> Option<Hold> {
+        self.hold(account, m.phone_tag, m.sender.as_deref(), m.flags)
+    }
+
+    /// Who agreed.
+    pub fn consents(&self) -> &Consents {
+        &self.consents
     }
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.0.read().len()
+        self.slots.read().len()
     }
 
     /// Whether nobody is on any list.
@@ -111,7 +138,7 @@ impl Suppressed {
 
     /// Takes in entries that were opened.
     pub fn opened<'a>(&self, entries: impl IntoIterator<Item = &'a Held>) {
-        let mut slots = self.0.write();
+        let mut slots = self.slots.write();
         let mut add = |held: &Held, sender: &str| {
             let new = Slot::new(held.account, held.phone_tag, sender, held.blocks);
             let old = slots.get(&new).map_or(Blocks::NONE, |slot| slot.blocks());
@@ -127,7 +154,7 @@ impl Suppressed {
 
     /// Replaces what is known of one number by all that its list says of it, ended entries too.
     fn replace(&self, account: AccountNo, phone_tag: i64, all: &[Held]) {
-        let mut slots = self.0.write();
+        let mut slots = self.slots.write();
         for sender in all.iter().map(|held| held.sender.as_str()).chain([UNNAMED]) {
             slots.remove(&Slot::new(account, phone_tag, sender, Blocks::NONE));
         }
@@ -220,7 +247,7 @@ mod tests {
         (0..1_000_000u64).for_each(|i| list.opened([&held(1, tag(i), "", Blocks::of(Reason::OptOut, None))]));
         assert_eq!(list.len(), 1_000_000, "no two names met");
         // One octet of control beside each slot, at most 7 of 8 slots in use.
-        let octets = list.0.read().capacity() / 7 * 8 * (size_of::<Slot>() + 1);
+        let octets = list.slots.read().capacity() / 7 * 8 * (size_of::<Slot>() + 1);
         assert!(octets < 30_000_000, "{octets}");
         assert!((0..1_000).all(|i| list.holds(AccountNo(1), tag(i), None, Flags::default())));
         assert!((1_000_000..1_100_000).all(|i| !list.holds(AccountNo(1), tag(i), None, Flags::default())));

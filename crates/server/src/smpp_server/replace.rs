@@ -69,7 +69,7 @@ fn prepared(
     let lenient = Settings { lenient: true, ..rules.settings.clone() };
     let to = prepare::recipient(&format!("+{}", m.phone), &lenient).map_err(|_| failed)?;
     let mut new = content.message(rules, to, 0, true).map_err(|mistake| status::of_mistake(&mistake))?;
-    if rules.suppressed.holds_new(rules.account, &new) {
+    if rules.suppressed.hold_new(rules.account, &new).is_some() {
         return Err(status::SUPPRESSED);
     }
     if new.lane != m.lane || new.sender.as_deref() != m.sender.as_deref() {

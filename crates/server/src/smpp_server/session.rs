@@ -235,7 +235,7 @@ impl Work<'_> {
         let content = self.content(sm, &rules)?;
         let phone = prepare::recipient(&to, rules.settings).map_err(|_| CommandStatus::RINVDSTADR)?;
         let message = content.message(&rules, phone, 0, true).map_err(|mistake| status::of_mistake(&mistake))?;
-        if rules.suppressed.holds_new(rules.account, &message) {
+        if rules.suppressed.hold_new(rules.account, &message).is_some() {
             return Err(status::SUPPRESSED);
         }
         self.count(u64::from(message.parts));
@@ -298,7 +298,7 @@ impl Work<'_> {
             let message = phone.and_then(|phone| {
                 let message = content.message(&rules, phone, index as u32, false);
                 let message = message.map_err(|mistake| status::of_mistake(&mistake))?;
-                let held = rules.suppressed.holds_new(rules.account, &message);
+                let held = rules.suppressed.hold_new(rules.account, &message).is_some();
                 if held { Err(status::SUPPRESSED) } else { Ok(message) }
             });
             match message {

@@ -15,7 +15,7 @@ pub(super) const SUSPENDED: CommandStatus = CommandStatus(0x403);
 /// A message that cannot be taken as it is: which field, which code.
 pub(super) fn of_mistake(mistake: &Mistake) -> CommandStatus {
     match (mistake.field, mistake.code) {
-        (_, "suppressed" | "recipient_suppressed" | "opted_out") => SUPPRESSED,
+        (_, "suppressed" | "no_consent" | "recipient_suppressed" | "opted_out") => SUPPRESSED,
         ("to", _) => CommandStatus::RINVDSTADR,
         ("from", _) => CommandStatus::RINVSRCADR,
         ("scheduled_at", _) => CommandStatus::RINVSCHED,
@@ -29,7 +29,7 @@ pub(super) fn of_mistake(mistake: &Mistake) -> CommandStatus {
 pub(super) fn of_submit_error(error: &SubmitError) -> CommandStatus {
     match error {
         SubmitError::Busy => CommandStatus::RMSGQFUL,
-        SubmitError::Suppressed => SUPPRESSED,
+        SubmitError::Suppressed | SubmitError::NoConsent => SUPPRESSED,
         SubmitError::Unavailable(_) | SubmitError::Poisoned => CommandStatus::RSYSERR,
     }
 }

@@ -36,7 +36,8 @@ async fn the_life_of_a_contact() {
     assert_eq!((again.status, &again.json()["id"]), (200, &json!(id)), "{}", again.text);
     let shown = t.get(&format!("/v1/contacts/{id}"), &key).await.json();
     let expected = json!({"id": id, "phone": "+4915112345678", "name": "Ada", "external_id": "c1", "status": "paid",
-        "attributes": {"points": 7.5}, "tags": ["vip"], "created_at": "2026-11-21T12:00:00.000Z", "changed_at": "2026-11-21T12:00:00.000Z"});
+        "attributes": {"points": 7.5}, "tags": ["vip"], "consent": {"promotional": "unknown", "transactional": "unknown"},
+        "preferences_url": null, "created_at": "2026-11-21T12:00:00.000Z", "changed_at": "2026-11-21T12:00:00.000Z"});
     assert_eq!(shown, expected);
 
     let path = format!("/v1/contacts/{id}");

@@ -9,6 +9,7 @@ mod database;
 mod disk;
 mod graceful;
 mod http;
+mod import;
 mod inbound;
 mod kill;
 mod link;

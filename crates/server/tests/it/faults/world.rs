@@ -239,6 +239,12 @@ impl Api {
         assert_eq!(answer.status, 202, "{}", answer.text);
     }
 
+    /// POST of a file.
+    pub async fn upload(&self, path: &str, content_type: &str, body: String) -> Answer {
+        let request = self.client.post(self.url(path)).header("content-type", content_type).body(body);
+        self.send(request).await.unwrap()
+    }
+
     /// A carrier calls back.
     pub async fn call_back(&self, path: &str, body: Value) -> Answer {
         let request = self.client.post(self.url(path)).json(&body);

@@ -108,8 +108,8 @@ pub async fn change_message(
     let terms = app.pipeline.terms();
     let rules = app.rules(&caller, &terms, app.clock.now_ms());
     let new = changed(&m, &change, &rules)?;
-    if rules.suppressed.holds_new(rules.account, &new) {
-        return Err(vec![sending::suppressed(None)].into());
+    if let Some(hold) = rules.suppressed.hold_new(rules.account, &new) {
+        return Err(vec![sending::held(hold, None)].into());
     }
     match app.pipeline.replace(&app.db, &m, &new).await? {
         ReplaceOutcome::Replaced => whole(&app, &caller, id).await.map(Json),

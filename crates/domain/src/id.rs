@@ -209,6 +209,12 @@ ids! {
     GroupId = "grp";
     /// A mail to a person.
     EmailId = "eml";
+    /// A planned send to an audience.
+    CampaignId = "cmp";
+    /// An uploaded file of people to write to.
+    AudienceFileId = "aud";
+    /// A text that is kept to be sent again.
+    TemplateId = "tpl";
 }
 
 #[cfg(test)]

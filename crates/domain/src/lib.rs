@@ -1,6 +1,7 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
 pub mod account;
+pub mod campaign;
 pub mod contact;
 pub mod encoding;
 pub mod error_code;
@@ -18,6 +19,7 @@ pub mod price;
 pub mod rate;
 pub mod retry;
 pub mod route;
+pub mod schedule;
 pub mod sender;
 pub mod smpp;
 pub mod suppression;

@@ -8,7 +8,10 @@ mod db;
 
 pub mod account;
 pub mod api_key;
+pub mod audience_file;
 pub mod batch;
+pub mod campaign;
+pub mod campaign_run;
 pub mod carrier_rate;
 pub mod checkpoint;
 pub mod connection;
@@ -20,6 +23,7 @@ pub mod email;
 pub mod email_token;
 pub mod event;
 pub mod hot;
+mod idempotency;
 pub mod inbound;
 pub mod inbound_message;
 pub mod inbound_number;
@@ -40,6 +44,7 @@ pub mod smpp_credential;
 pub mod smpp_delivery;
 pub mod suppression;
 pub mod sweep;
+pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throughput;

@@ -8,6 +8,7 @@ use carillon_domain::route::ConnectionNo;
 use carillon_store::{Db, StoreError, email, email_token, inbound, smpp_delivery, sweep, verification};
 
 use crate::app::App;
+use crate::campaigns;
 use crate::media;
 use crate::pipeline::Pipeline;
 use crate::routing;
@@ -25,6 +26,10 @@ const INBOUND_SEEN_MS: i64 = 2 * 86_400_000;
 const DECIDED_MS: i64 = 10 * 86_400_000;
 /// Mail that was given up can be looked into for so long.
 const EMAIL_MS: i64 = 30 * 86_400_000;
+/// Who was in the run of a campaign can be looked up for so long after it.
+const RECIPIENTS_MS: i64 = 30 * 86_400_000;
+/// Uploaded audiences are kept for so long.
+const AUDIENCE_MS: i64 = 90 * 86_400_000;
 /// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
 const CODE_LEFT_MS: i64 = 600_000;
 
@@ -59,7 +64,7 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     forget_verifications(&app.db, now - i64::from(app.config.retention.verification_days) * 86_400_000).await?;
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
-    Ok(())
+    campaigns::sweep(app, now - RECIPIENTS_MS, now - AUDIENCE_MS).await
 }
 
 /// Mail written before an instant and not sent is gone.

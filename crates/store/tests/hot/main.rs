@@ -1,6 +1,7 @@
 //! One contract for the hot path and what sweeps behind it, run on both databases. After every test the ledger must verify.
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
+mod campaign;
 mod intake;
 mod mms;
 mod outbox;

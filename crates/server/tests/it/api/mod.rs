@@ -1,9 +1,11 @@
 //! The HTTP API.
 
+mod audience_files;
 mod auth;
 mod bad_input;
 mod batches;
 mod callbacks;
+pub mod campaigns;
 mod connections;
 mod contacts;
 mod isolation;
@@ -24,5 +26,6 @@ mod routes;
 mod seed1;
 mod senders;
 mod suppressions;
+mod templates;
 mod two_way;
 mod verifications;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::db::built;
+use crate::email::NewEmail;
 use crate::event::NewEvent;
 use crate::hot::{open_text, seal_text};
 use crate::{Db, StoreError};
@@ -225,6 +226,8 @@ pub struct Shift<'a> {
     pub look_at: Option<i64>,
     /// What is told of it. Wake the outbox afterwards.
     pub event: Option<&'a NewEvent>,
+    /// Who is written to about it. Wake the postbox afterwards.
+    pub mails: &'a [NewEmail],
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -247,8 +250,13 @@ macro_rules! put_shift {
         .await?
         .rows_affected()
             == 1;
-        if changed && let Some(event) = shift.event {
-            $crate::event::put_event!($tx, event);
+        if changed {
+            if let Some(event) = shift.event {
+                $crate::event::put_event!($tx, event);
+            }
+            for mail in shift.mails {
+                $crate::email::put_email!($tx, mail);
+            }
         }
         changed
     }};

@@ -105,7 +105,7 @@ pub async fn schedule(
     let to = c.state.after(Action::Schedule).ok_or_else(|| wrong_state(c.state))?;
     let (plan, first) = body.judge(now)?;
     ready(&app, &caller, &c)?;
-    let shift = Shift { from: c.state, to, reason: None, look_at: Some(first), event: None, now };
+    let shift = Shift { from: c.state, to, reason: None, look_at: Some(first), event: None, mails: &[], now };
     if !store::schedule(&app.db, caller.account, id, &plan, &shift).await? {
         return Err(wrong_state(store::state(&app.db, caller.account, id).await?));
     }
@@ -170,7 +170,7 @@ async fn moved(
         let to = c.state.after(action).ok_or_else(|| wrong_state(c.state))?;
         let (event, now) = (campaigns::event_of(app, id, action), app.clock.now_ms());
         let look_at = look_at(&c, now);
-        let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), now };
+        let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), mails: &[], now };
         if store::shift(&app.db, account, id, &shift).await? {
             campaigns::told(app, id, to, reason);
             return Ok(c);

@@ -16,12 +16,14 @@ use carillon_domain::id::{AccountNo, BatchId, CampaignId};
 use carillon_domain::schedule::Schedule;
 use carillon_store::campaign::{self, Campaign, Plan, Shift};
 use carillon_store::campaign_run::{self, Launched, NewRun};
+use carillon_store::email::{EmailKind, NewEmail};
 use carillon_store::hot::IdempotencyKey;
-use carillon_store::{StoreError, message};
+use carillon_store::{StoreError, message, user};
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
 
 use crate::app::App;
+use crate::notify::email::{USEFUL_MS, for_people};
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft, Mistake, Rules};
 use audience::Place;
@@ -144,12 +146,37 @@ async fn shift(
 ) -> Result<bool, Trouble> {
     let Some(to) = c.state.after(action) else { return Ok(false) };
     let (event, now) = (event_of(app, c.id, action), app.clock.now_ms());
-    let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), now };
-    let done = campaign::shift(&app.db, c.id.account(), c.id, &shift).await?;
+    let mails = match reason {
+        Some(Reason::InsufficientCredit) => mails(app, c, now).await?,
+        _ => Vec::new(),
+    };
+    let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), mails: &mails, now };
+    let account = c.id.account();
+    let done = match c.run.filter(|_| to.ended()) {
+        Some(run) => campaign_run::end(&app.db, account, run, c.id, Some(&shift), now).await?,
+        None => campaign::shift(&app.db, account, c.id, &shift).await?,
+    };
     if done {
         told(app, c.id, to, reason);
+        app.email.wake();
     }
     Ok(done)
+}
+
+/// What the account's owners are told of a campaign that ran out of money, if mail is on.
+async fn mails(app: &App, c: &Campaign, now: i64) -> Result<Vec<NewEmail>, StoreError> {
+    if !app.config.email.is_on() {
+        return Ok(Vec::new());
+    }
+    let account = app.account(c.id.account()).await?;
+    let (id, at) = (c.id.to_string(), for_people(now));
+    let owners = user::owners(&app.db, c.id.account()).await?;
+    let mail = |(address, name): &(String, String)| {
+        let words =
+            [("name", name.as_str()), ("campaign", &c.name), ("id", &id), ("account", &account.name), ("at", &at)];
+        app.email_to(c.id.account(), EmailKind::CampaignPaused, address, &words, now + USEFUL_MS)
+    };
+    Ok(owners.iter().filter_map(mail).collect())
 }
 
 /// After a shift was written.
@@ -208,7 +235,7 @@ pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Res
         tags: content.extra.as_ref().and_then(|e| e.tags.clone()),
     };
     let event = event_of(app, c.id, Action::Launch);
-    let shift = Shift { from: c.state, to, reason: None, look_at: Some(now), event: event.as_ref(), now };
+    let shift = Shift { from: c.state, to, reason: None, look_at: Some(now), event: event.as_ref(), mails: &[], now };
     let launched = campaign_run::launch(&app.db, account, &run, &shift, key).await?;
     if launched == Launched::Launched {
         told(app, c.id, to, None);

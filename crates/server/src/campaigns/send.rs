@@ -214,7 +214,7 @@ async fn finish(app: &App, c: &Campaign, run: &Run) -> Result<(), Trouble> {
     let action = if next.is_some() { Action::Repeat } else { Action::Finish };
     let Some(to) = c.state.after(action) else { return Ok(()) };
     let event = event_of(app, c.id, action);
-    let shift = Shift { from: c.state, to, reason: None, look_at: next, event: event.as_ref(), now };
+    let shift = Shift { from: c.state, to, reason: None, look_at: next, event: event.as_ref(), mails: &[], now };
     if campaign_run::end(&app.db, c.id.account(), run.id, c.id, Some(&shift), now).await? {
         told(app, c.id, to, None);
     }

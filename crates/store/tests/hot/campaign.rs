@@ -1,10 +1,12 @@
 //! Runs of campaigns: an audience has each number once, and is handed in once, whatever comes between.
 
 use carillon_domain::campaign::{Content, Reason, State, Words};
-use carillon_domain::id::{AccountNo, BatchId, CampaignId};
+use carillon_domain::id::{AccountNo, AudienceFileId, BatchId, CampaignId, TemplateId};
+use carillon_store::audience_file::{self, AudienceFile, FileRow};
 use carillon_store::campaign::{self, Campaign, Shift};
 use carillon_store::campaign_run::{self, BEGIN, Launched, NewRecipient, NewRun};
 use carillon_store::hot::{IdempotencyKey, IntakeRequest, NewMessage, RunStep, Step};
+use carillon_store::template::{self, Template};
 use carillon_store::{StoreError, batch};
 
 use crate::world::{World, on_both, said, shared};
@@ -28,7 +30,7 @@ fn draft(w: &World, account: AccountNo) -> Campaign {
 }
 
 fn shift(from: State, to: State, now: i64) -> Shift<'static> {
-    Shift { from, to, reason: None, look_at: Some(now), event: None, now }
+    Shift { from, to, reason: None, look_at: Some(now), event: None, mails: &[], now }
 }
 
 fn run(campaign: CampaignId, n: u64, now: i64) -> NewRun {
@@ -196,6 +198,70 @@ async fn recipients_are_forgotten_after_their_run() {
         ];
         assert_eq!(gone, [20, 10]);
         assert_eq!(campaign_run::ended_before(&w.db, w.now + 1).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_are_nobodys_until_they_are_complete() {
+    on_both(async |w: &mut World| {
+        let (a, other) = (w.account(0).await, w.account(0).await);
+        let id = AudienceFileId::new(w.now, 1, a);
+        let columns = vec!["name".to_owned()];
+        let file = AudienceFile { id, name: "guests".into(), columns, rows: 0, bad: 0, created_at: w.now };
+        audience_file::begin(&w.db, &file).await.unwrap();
+        let words = Words::from([("name".to_owned(), "Ada".to_owned())]);
+        let row = |line, to| FileRow { line, to, words: words.clone() };
+        let rows = [row(2, Ok(4_915_100_000_001)), row(3, Err(("12".into(), "phone_too_short".into())))];
+        audience_file::write(&w.db, a, id, &rows).await.unwrap();
+        assert!(matches!(audience_file::by_id(&w.db, a, id).await, Err(StoreError::NotFound)));
+        assert_eq!(audience_file::begun_before(&w.db, w.now + 1, true).await.unwrap(), Some((a, id)));
+        audience_file::complete(&w.db, a, id, 2, 1).await.unwrap();
+        assert_eq!(audience_file::begun_before(&w.db, w.now + 1, true).await.unwrap(), None);
+        assert_eq!(audience_file::begun_before(&w.db, w.now, false).await.unwrap(), None);
+        let whole = AudienceFile { rows: 2, bad: 1, ..file };
+        assert_eq!(audience_file::by_id(&w.db, a, id).await.unwrap(), whole);
+        assert_eq!(audience_file::list(&w.db, a, None, 10).await.unwrap(), [whole]);
+        assert_eq!(audience_file::rows(&w.db, a, id, false, 0, 10).await.unwrap(), rows);
+        assert_eq!(audience_file::rows(&w.db, a, id, true, 0, 10).await.unwrap(), rows[1..]);
+        assert_eq!(audience_file::rows(&w.db, a, id, false, 2, 10).await.unwrap(), rows[1..]);
+        assert_eq!(audience_file::rows(&w.db, other, id, false, 0, 10).await.unwrap(), []);
+        assert!(matches!(audience_file::delete(&w.db, other, id).await, Err(StoreError::NotFound)));
+        assert_eq!(audience_file::forget(&w.db, a, id, 10).await.unwrap(), 2);
+        audience_file::delete(&w.db, a, id).await.unwrap();
+        assert!(matches!(audience_file::by_id(&w.db, a, id).await, Err(StoreError::NotFound)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn templates_have_names_of_their_own() {
+    on_both(async |w: &mut World| {
+        let (a, other) = (w.account(0).await, w.account(0).await);
+        let text = |account, n, name: &str| Template {
+            id: TemplateId::new(w.now, n, account),
+            name: name.into(),
+            text: "Hi {{name}}".into(),
+            created_at: w.now,
+            changed_at: w.now,
+        };
+        let (one, two, foreign) = (text(a, 1, "one"), text(a, 2, "two"), text(other, 3, "one"));
+        for t in [&one, &two, &foreign] {
+            template::create(&w.db, t, 2).await.unwrap();
+        }
+        let taken = template::create(&w.db, &text(a, 4, "three"), 2).await;
+        assert!(matches!(taken, Err(StoreError::Taken("templates"))), "two are the most");
+        let named = template::create(&w.db, &text(a, 4, "one"), 9).await;
+        assert!(matches!(named, Err(StoreError::Taken("template name"))));
+        let renamed = template::change(&w.db, &Template { name: "one".into(), ..two.clone() }).await;
+        assert!(matches!(renamed, Err(StoreError::Taken("template name"))));
+        let changed = Template { text: "Bye".into(), ..two.clone() };
+        template::change(&w.db, &changed).await.unwrap();
+        assert_eq!(template::list(&w.db, a, None, 10).await.unwrap(), [changed, one.clone()]);
+        assert!(matches!(template::by_id(&w.db, other, one.id).await, Err(StoreError::NotFound)));
+        assert!(matches!(template::delete(&w.db, other, one.id).await, Err(StoreError::NotFound)));
+        template::delete(&w.db, a, one.id).await.unwrap();
+        assert!(matches!(template::by_id(&w.db, a, one.id).await, Err(StoreError::NotFound)));
     })
     .await;
 }

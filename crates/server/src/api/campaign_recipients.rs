@@ -50,9 +50,9 @@ fn tag_of(id: Uuid) -> i64 {
     id.as_u64_pair().1 as i64
 }
 
-/// List the recipients of a campaign's run, the one under way or the last.
+/// List the recipients of a campaign.
 ///
-/// In no order of meaning. They are kept for 30 days after the run; messages, longer: `GET /v1/batches/{id}/messages`.
+/// Of its run: the one under way, or the last. In no order of meaning. They are kept for 30 days after the run; messages, longer: `GET /v1/batches/{id}/messages`.
 #[utoipa::path(get, path = "/v1/campaigns/{id}/recipients", tag = "Campaigns", operation_id = "listCampaignRecipients",
     params(("id" = String, Path), RecipientsQuery), responses((status = 200, body = Paged<RecipientView>)))]
 pub async fn list(

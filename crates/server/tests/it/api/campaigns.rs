@@ -334,8 +334,8 @@ async fn short_of_money_it_pauses_and_goes_on_by_itself() {
         );
         t.app.clock.advance(Duration::from_secs(61));
         until(&t, &key, &id, "it was looked at", |c| c["status"] == "paused").await;
-        let credit = json!({"amount": "50.00", "note": "top-up"});
-        let given = t.post(&format!("/v1/admin/accounts/{}/credit", account.id), &operator, credit).await;
+        let credit = json!({"kind": "top_up", "amount": "50.00", "note": "top-up"});
+        let given = t.post(&format!("/v1/admin/accounts/{}/ledger", account.id), &operator, credit).await;
         assert!(given.status < 300, "{}", given.text);
         t.app.clock.advance(Duration::from_secs(61));
         let done = settled(&t, &key, &id, "finished").await;

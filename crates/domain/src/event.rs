@@ -37,6 +37,14 @@ numbered! {
         WebhookDisabled = 15 "webhook.disabled",
         /// Asked for, to try an endpoint.
         WebhookTest = 16 "webhook.test",
+        /// A campaign began to be sent.
+        CampaignStarted = 20 "campaign.started",
+        /// A campaign was held up; its `reason` says why.
+        CampaignPaused = 21 "campaign.paused",
+        /// All messages of a campaign are handed in.
+        CampaignFinished = 22 "campaign.finished",
+        /// A campaign could not be begun; its `reason` says why.
+        CampaignFailed = 23 "campaign.failed",
         /// A person opened a short link of a message.
         LinkClicked = 30 "link.clicked",
     }

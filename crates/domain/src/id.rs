@@ -221,6 +221,12 @@ ids! {
     ConsentId = "cns";
     /// A mail to a person.
     EmailId = "eml";
+    /// A planned send to an audience.
+    CampaignId = "cmp";
+    /// An uploaded file of people to write to.
+    AudienceFileId = "aud";
+    /// A text that is kept to be sent again.
+    TemplateId = "tpl";
 }
 
 #[cfg(test)]

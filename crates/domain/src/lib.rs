@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audience;
+pub mod campaign;
 pub mod charset;
 pub mod consent;
 pub mod contact;
@@ -23,6 +24,7 @@ pub mod quiet;
 pub mod rate;
 pub mod retry;
 pub mod route;
+pub mod schedule;
 pub mod segment;
 pub mod sender;
 pub mod short_link;

@@ -57,6 +57,10 @@ scopes! {
     ContactsRead = "contacts:read";
     /// Change contacts, groups and the attributes they may have.
     ContactsManage = "contacts:manage";
+    /// Read campaigns, templates and who is in audiences.
+    CampaignsRead = "campaigns:read";
+    /// Change, test, launch and end campaigns; with it comes spending.
+    CampaignsManage = "campaigns:manage";
     /// Operate the platform: every account, credit, prices.
     Operate = "platform:operate";
 }
@@ -140,7 +144,7 @@ impl Role {
     pub fn scopes(self) -> Scopes {
         use Scope::*;
         let all = |scopes: &[Scope]| scopes.iter().fold(Scopes::NONE, |set, s| set.with(*s));
-        let viewer = all(&[MessagesRead, InboundRead, BillingRead, AccountRead, ContactsRead]);
+        let viewer = all(&[MessagesRead, InboundRead, BillingRead, AccountRead, ContactsRead, CampaignsRead]);
         match self {
             Role::Viewer => viewer,
             Role::Member => all(&[
@@ -153,6 +157,8 @@ impl Role {
                 MediaManage,
                 ContactsRead,
                 ContactsManage,
+                CampaignsRead,
+                CampaignsManage,
             ]),
             Role::Admin | Role::Owner => Scopes::account_all(),
         }

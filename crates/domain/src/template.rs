@@ -1,254 +1,305 @@
 //! Texts with places for each recipient's own words: `Hello {{name|default("friend")}}`.
 //!
-//! What is between the braces is a name, or a quoted text, perhaps with a fallback in `default("…")` for recipients without that
-//! name. It is a part of the language of Jinja, chosen so that each text taken here means the same there; the rest of that language
-//! is refused rather than sent as it stands.
+//! It is a part of the language of Jinja: places with filters, and `{% if %}`. Each text that is taken means the same there; the rest of that
+//! language is refused rather than sent as it stands. There are no loops, no calls and nothing that makes a text of two: filling one in takes
+//! a time and a room that grow with the text and its words alone. All words are texts, so that a comparison with a number, or a
+//! condition that is no condition, would be true by accident: such are refused where the text is read, with what to write instead.
+
+mod parse;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+pub use parse::TemplateError;
 
 /// The longest name of a variable, in characters.
 pub const NAME_MAX: usize = 64;
 
 /// A text taken apart once, to be filled in many times.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Template(Vec<Piece>);
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Piece {
     /// As it stands.
     Fixed(Box<str>),
-    /// Each recipient's own.
+    /// A name with a fallback or none: nearly all places there are.
     Variable { name: Box<str>, fallback: Option<Box<str>> },
+    /// Anything else that is shown.
+    Shown(Expr),
+    /// The first of these that holds, or what is behind `else`.
+    If { cases: Vec<(Expr, Vec<Piece>)>, otherwise: Vec<Piece> },
 }
 
-/// Why a text is no template.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// `{{` without `}}`.
-    #[error("{{{{ at character {0} has no }}}}; two opening braces as text are written {{{{ \"{{{{\" }}}}")]
-    Open(usize),
-    /// Between the braces stands something else.
-    #[error(
-        "at character {0}: between the braces stands a name of letters, digits and _, perhaps with a fallback: {{{{name|default(\"friend\")}}}}"
-    )]
-    Expression(usize),
-    /// `{%` and `{#`: statements and comments.
-    #[error("at character {0}: {{% and {{# cannot stand in a text with variables; write {{{{ \"{{%\" }}}}")]
-    Statement(usize),
+#[derive(Clone, PartialEq, Debug)]
+enum Expr {
+    Name(Box<str>),
+    Text(Box<str>),
+    Number(f64),
+    Filtered(Box<Expr>, Filter),
+    Not(Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Compared(Box<Expr>, Comparison, Box<Expr>),
+    Defined(Box<str>),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Filter {
+    Default(Box<Expr>),
+    Upper,
+    Lower,
+    Title,
+    Capitalize,
+    Trim,
+    /// Characters at most, the dots at the end among them.
+    Truncate(usize),
+    /// Pattern of `strftime`.
+    Date(Box<str>),
+    Int,
+    Float,
+    Length,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    NotIn,
+}
+
+enum Value<'v> {
+    Text(Cow<'v, str>),
+    Number(f64),
+    Truth(bool),
+}
+
+impl<'v> Value<'v> {
+    fn text(self) -> Cow<'v, str> {
+        match self {
+            Value::Text(text) => text,
+            Value::Number(n) => n.to_string().into(),
+            Value::Truth(truth) => (if truth { "true" } else { "false" }).into(),
+        }
+    }
 }
 
 impl Template {
     /// Whether a text has places to fill in at all.
     pub fn is_in(text: &str) -> bool {
-        text.contains("{{")
+        text.contains("{{") || text.contains("{%")
     }
 
     /// Takes a text apart.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|mark| rest.find(mark)).min() {
-            let at = text[..text.len() - rest.len() + start].chars().count();
-            if !rest[start..].starts_with("{{") {
-                return Err(TemplateError::Statement(at));
-            }
-            push(&mut pieces, &rest[..start]);
-            let (piece, after) = expression(&rest[start + 2..]).map_err(|open| match open {
-                true => TemplateError::Open(at),
-                false => TemplateError::Expression(at),
-            })?;
-            match piece {
-                Piece::Fixed(text) => push(&mut pieces, &text),
-                variable => pieces.push(variable),
-            }
-            rest = after;
-        }
-        push(&mut pieces, rest);
-        Ok(Template(pieces))
+        parse::template(text).map(Template)
     }
 
     /// The text with every place filled in; `value` knows what a recipient has for a name. `Err` names what it has not and what has no
     /// fallback.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Result<String, &str> {
         let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Fixed(text) => out.push_str(text),
-                Piece::Variable { name, fallback } => {
-                    out.push_str(value(name).or(fallback.as_deref()).ok_or(&**name)?);
-                }
-            }
-        }
+        // Its words need not live as long as this text does: the shorter of both lives counts within.
+        fill(&self.0, &|name: &str| value(name), &mut out)?;
         Ok(out)
     }
 
-    /// The text without anything filled in: the least that any recipient gets.
+    /// All names that a recipient has not and would need, in order of the text.
+    pub fn missing<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Vec<&str> {
+        let mut missing: Vec<&str> = Vec::new();
+        // Each round finds one more, and there are no more than the text names.
+        while let Err(name) = self.fill(|name| value(name).or(missing.contains(&name).then_some(""))) {
+            missing.push(name);
+        }
+        missing
+    }
+
+    /// All names in it.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        self.0.iter().for_each(|piece| piece.names(&mut names));
+        names
+    }
+
+    /// The text without anything filled in: about the least that any recipient gets.
     pub fn fixed(&self) -> String {
         let fixed = self.0.iter().map(|piece| match piece {
             Piece::Fixed(text) => &**text,
-            Piece::Variable { .. } => "",
+            _ => "",
         });
         fixed.collect()
     }
 }
 
-/// Texts that follow one another are one piece.
-fn push(pieces: &mut Vec<Piece>, text: &str) {
-    match pieces.last_mut() {
-        _ if text.is_empty() => {}
-        Some(Piece::Fixed(last)) => *last = [last, text].concat().into(),
-        _ => pieces.push(Piece::Fixed(text.into())),
-    }
-}
-
-/// Reads up to and with `}}`. `Err(true)` if that never comes.
-fn expression(text: &str) -> Result<(Piece, &str), bool> {
-    let mut cursor = Cursor(text.trim_start());
-    if let Some(quoted) = cursor.quoted() {
-        return cursor.close(Piece::Fixed(quoted.into()));
-    }
-    let name = cursor.name().ok_or_else(|| !text.contains("}}"))?;
-    let fallback = if cursor.take("|") { Some(cursor.fallback().ok_or(!text.contains("}}"))?.into()) } else { None };
-    cursor.close(Piece::Variable { name: name.into(), fallback })
-}
-
-/// Words of the language that are no names.
-const RESERVED: &[&str] =
-    &["true", "false", "none", "True", "False", "None", "and", "or", "not", "in", "is", "if", "else"];
-
-/// What is left to read of an expression; spaces between its words mean nothing.
-struct Cursor<'a>(&'a str);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, sign: &str) -> bool {
-        let rest = self.0.strip_prefix(sign);
-        self.0 = rest.unwrap_or(self.0).trim_start();
-        rest.is_some()
-    }
-
-    fn word(&mut self) -> &'a str {
-        let end = self.0.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(end);
-        self.0 = rest.trim_start();
-        word
-    }
-
-    fn name(&mut self) -> Option<&'a str> {
-        let name = self.word();
-        let fine = name.starts_with(|c: char| !c.is_ascii_digit()) && name.len() <= NAME_MAX;
-        (fine && !RESERVED.contains(&name)).then_some(name)
-    }
-
-    fn fallback(&mut self) -> Option<String> {
-        if self.word() != "default" || !self.take("(") {
-            return None;
-        }
-        let text = self.quoted()?;
-        self.take(")").then_some(text)
-    }
-
-    /// A text in quotes of either kind; a backslash keeps a quote or a backslash.
-    fn quoted(&mut self) -> Option<String> {
-        let quote = self.0.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-        let mut out = String::new();
-        let mut chars = self.0.char_indices().skip(1);
-        loop {
-            match chars.next()? {
-                (at, c) if c == quote => {
-                    self.0 = self.0[at + 1..].trim_start();
-                    return Some(out);
+impl Piece {
+    fn names<'t>(&'t self, names: &mut BTreeSet<&'t str>) {
+        match self {
+            Piece::Fixed(_) => {}
+            Piece::Variable { name, .. } => {
+                names.insert(name);
+            }
+            Piece::Shown(expr) => expr.names(names),
+            Piece::If { cases, otherwise } => {
+                for (condition, pieces) in cases {
+                    condition.names(names);
+                    pieces.iter().for_each(|piece| piece.names(names));
                 }
-                (_, '\\') => out.push(chars.next().map(|(_, c)| c).filter(|c| matches!(c, '"' | '\'' | '\\'))?),
-                (_, c) => out.push(c),
+                otherwise.iter().for_each(|piece| piece.names(names));
+            }
+        }
+    }
+}
+
+impl Expr {
+    fn names<'t>(&'t self, names: &mut BTreeSet<&'t str>) {
+        match self {
+            Expr::Name(name) | Expr::Defined(name) => {
+                names.insert(name);
+            }
+            Expr::Text(_) | Expr::Number(_) => {}
+            Expr::Not(inner) => inner.names(names),
+            Expr::Filtered(inner, filter) => {
+                inner.names(names);
+                if let Filter::Default(fallback) = filter {
+                    fallback.names(names);
+                }
+            }
+            Expr::And(a, b) | Expr::Or(a, b) | Expr::Compared(a, _, b) => {
+                a.names(names);
+                b.names(names);
             }
         }
     }
 
-    fn close(self, piece: Piece) -> Result<(Piece, &'a str), bool> {
-        match self.0.strip_prefix("}}") {
-            Some(rest) => Ok((piece, rest)),
-            None => Err(!self.0.contains("}}")),
+    fn value<'v, 't: 'v>(&'t self, own: &impl Fn(&str) -> Option<&'v str>) -> Result<Value<'v>, &'t str> {
+        Ok(match self {
+            Expr::Name(name) => Value::Text(own(name).ok_or(&**name)?.into()),
+            Expr::Text(text) => Value::Text((&**text).into()),
+            Expr::Number(n) => Value::Number(*n),
+            Expr::Filtered(inner, Filter::Default(fallback)) => match inner.value(own) {
+                Ok(value) => value,
+                Err(_) => fallback.value(own)?,
+            },
+            Expr::Filtered(inner, filter) => filter.apply(inner.value(own)?),
+            Expr::Not(inner) => Value::Truth(!inner.holds(own)?),
+            Expr::And(a, b) => Value::Truth(a.holds(own)? && b.holds(own)?),
+            Expr::Or(a, b) => Value::Truth(a.holds(own)? || b.holds(own)?),
+            Expr::Compared(a, how, b) => Value::Truth(how.holds(a.value(own)?, b.value(own)?)),
+            Expr::Defined(name) => Value::Truth(own(name).is_some()),
+        })
+    }
+
+    fn holds<'v, 't: 'v>(&'t self, own: &impl Fn(&str) -> Option<&'v str>) -> Result<bool, &'t str> {
+        // Nothing but a truth stands where one is asked for: `parse` has seen to it.
+        Ok(matches!(self.value(own)?, Value::Truth(true)))
+    }
+}
+
+impl Comparison {
+    fn holds(self, a: Value<'_>, b: Value<'_>) -> bool {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let order = match (&a, &b) {
+            (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),
+            _ => None,
+        };
+        let (a, b) = (a.text(), b.text());
+        let order = order.unwrap_or_else(|| a.cmp(&b));
+        match self {
+            Comparison::Equal => order == Equal,
+            Comparison::Unequal => order != Equal,
+            Comparison::Less => order == Less,
+            Comparison::LessOrEqual => order != Greater,
+            Comparison::Greater => order == Greater,
+            Comparison::GreaterOrEqual => order != Less,
+            Comparison::In => b.contains(&*a),
+            Comparison::NotIn => !b.contains(&*a),
         }
     }
+}
+
+impl Filter {
+    fn apply<'v>(&self, value: Value<'v>) -> Value<'v> {
+        let number = |value: Value<'v>| match value {
+            Value::Number(n) => n,
+            // As Jinja has it: what is no number is 0.
+            other => other.text().trim().parse::<f64>().ok().filter(|n| n.is_finite()).unwrap_or_default(),
+        };
+        match self {
+            Filter::Int => return Value::Number(number(value).trunc()),
+            Filter::Float => return Value::Number(number(value)),
+            Filter::Length => return Value::Number(value.text().chars().count() as f64),
+            _ => {}
+        }
+        let text = value.text();
+        Value::Text(match self {
+            Filter::Upper => text.to_uppercase().into(),
+            Filter::Lower => text.to_lowercase().into(),
+            Filter::Title => title(&text).into(),
+            Filter::Capitalize => capitalized(&text).into(),
+            Filter::Trim => text.trim().to_owned().into(),
+            Filter::Truncate(max) if text.chars().count() > *max => {
+                let kept: String = text.chars().take(max.saturating_sub(3)).collect();
+                format!("{}...", kept.trim_end()).into()
+            }
+            Filter::Date(pattern) => match dated(&text, pattern) {
+                Some(shown) => shown.into(),
+                None => text,
+            },
+            _ => text,
+        })
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    first + &letters.as_str().to_lowercase()
+}
+
+/// Each word with a capital; words end at whitespace and at `-`.
+fn title(text: &str) -> String {
+    text.split_inclusive(|c: char| c.is_whitespace() || c == '-').map(capitalized).collect()
+}
+
+/// A day, or a moment, by a pattern; what is neither stays as it stands.
+fn dated(text: &str, pattern: &str) -> Option<String> {
+    let text = text.trim();
+    let at = match text.parse::<jiff::civil::DateTime>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<jiff::civil::Date>().ok()?.to_datetime(jiff::civil::Time::midnight()),
+    };
+    jiff::fmt::strtime::format(pattern, at).ok()
+}
+
+fn fill<'v, 't: 'v>(
+    pieces: &'t [Piece],
+    own: &impl Fn(&str) -> Option<&'v str>,
+    out: &mut String,
+) -> Result<(), &'t str> {
+    for piece in pieces {
+        match piece {
+            Piece::Fixed(text) => out.push_str(text),
+            Piece::Variable { name, fallback } => out.push_str(own(name).or(fallback.as_deref()).ok_or(&**name)?),
+            Piece::Shown(expr) => out.push_str(&expr.value(own)?.text()),
+            Piece::If { cases, otherwise } => {
+                let mut chosen = otherwise;
+                for (condition, pieces) in cases {
+                    if condition.holds(own)? {
+                        chosen = pieces;
+                        break;
+                    }
+                }
+                fill(chosen, own, out)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn filled(text: &str) -> Result<String, String> {
-        let value = |name: &str| match name {
-            "name" => Some("Ada"),
-            "sum_2" => Some("12.50"),
-            "empty" => Some(""),
-            "code" => Some("{{name}}"),
-            _ => None,
-        };
-        let template = Template::parse(text).map_err(|e| e.to_string())?;
-        template.fill(value).map_err(str::to_owned)
-    }
-
-    #[test]
-    fn texts_and_what_a_recipient_reads() {
-        for (text, expected) in [
-            ("", ""),
-            ("plain { text } }}", "plain { text } }}"),
-            ("Hi {{name}}!", "Hi Ada!"),
-            ("{{ name }}{{\tsum_2\n}}", "Ada12.50"),
-            ("Hi {{first|default(\"friend\")}}.", "Hi friend."),
-            ("Hi {{ first | default( 'you' ) }}.", "Hi you."),
-            ("{{name|default(\"friend\")}}", "Ada"),
-            ("[{{empty|default(\"x\")}}]", "[]"),
-            ("{{first|default(\"say \\\"hi\\\" }}\")}}", "say \"hi\" }}"),
-            ("{{ \"{{\" }}name}}", "{{name}}"),
-            ("{{ '{%' }}", "{%"),
-            ("{{code}}", "{{name}}"),
-            ("Grüße, {{name}} 😀", "Grüße, Ada 😀"),
-        ] {
-            assert_eq!(filled(text).as_deref(), Ok(expected), "{text}");
-        }
-        assert_eq!(filled("{{name}} {{last}}"), Err("last".into()), "what is missing is named");
-        assert_eq!(Template::parse("a{{x}}b{{ \"c\" }}d").map(|t| t.fixed()), Ok("abcd".into()));
-    }
-
-    #[test]
-    fn texts_that_are_refused_and_where() {
-        use TemplateError::{Expression, Open, Statement};
-        for (text, error) in [
-            ("{{", Open(0)),
-            ("é {{name", Open(2)),
-            ("{{name|default(\"x\")", Open(0)),
-            ("{{}}", Expression(0)),
-            ("ab{{ }}", Expression(2)),
-            ("{{1st}}", Expression(0)),
-            ("{{first name}}", Expression(0)),
-            ("{{name.first}}", Expression(0)),
-            ("{{name|upper}}", Expression(0)),
-            ("{{name|\"friend\"}}", Expression(0)),
-            ("{{name|default(friend)}}", Expression(0)),
-            ("{{name|default(\"a\\n\")}}", Expression(0)),
-            ("{{true}}", Expression(0)),
-            ("{{-name}}", Expression(0)),
-            ("{{name}} {% if x %}", Statement(9)),
-            ("{# {{name}} #}", Statement(0)),
-        ] {
-            assert_eq!(Template::parse(text), Err(error), "{text}");
-        }
-        let long = format!("{{{{{}}}}}", "n".repeat(NAME_MAX + 1));
-        assert_eq!(Template::parse(&long), Err(Expression(0)));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_taken_or_refused(text in "[a{}%#|\"'\\\\ d(e)]{0,40}") {
-            if let Ok(template) = Template::parse(&text) {
-                prop_assert!(template.fill(|_| Some("v")).is_ok());
-            }
-        }
-
-        #[test]
-        fn without_places_it_is_the_text(text in "[^{]{0,40}") {
-            let template = Template::parse(&text);
-            prop_assert_eq!(template.map(|t| t.fixed()), Ok(text));
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod api;
 pub mod app;
+pub mod campaigns;
 pub mod cli;
 pub mod clicks;
 pub mod clock;

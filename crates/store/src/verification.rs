@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::db::built;
 use crate::event::{NewEvent, put_event};
-use crate::hot::{IdempotencyKey, day_of, open_phone, open_text, seal_phone, seal_text};
+use crate::hot::{IdempotencyKey, open_phone, open_text, seal_phone, seal_text};
+use crate::idempotency::keyed;
 use crate::{Db, StoreError};
 
 /// One verification.
@@ -304,39 +305,6 @@ fn spend(
 /// `idempotency.kind` of verifications.
 const KIND: i16 = 3;
 
-/// Records a request's key with what it concerns. If it was used before: with what, or `None` by another request.
-macro_rules! keyed {
-    ($tx:expr, $account:expr, $key:expr, $id:expr, $now:expr) => {
-        if let Some(key) = &$key {
-            let used: Option<(Vec<u8>, Uuid)> = sqlx::query_as(
-                "SELECT fingerprint, resource FROM idempotency WHERE day IN ($1, $2) AND account_no = $3 AND key_hash = $4",
-            )
-            .bind(day_of($now))
-            .bind(day_of($now) - 1)
-            .bind($account.as_i64())
-            .bind(&key.key[..])
-            .fetch_optional(&mut *$tx)
-            .await?;
-            if used.is_none() {
-                sqlx::query(
-                    "INSERT INTO idempotency (day, account_no, key_hash, fingerprint, resource, kind) VALUES ($1, $2, $3, $4, $5, $6)",
-                )
-                .bind(day_of($now))
-                .bind($account.as_i64())
-                .bind(&key.key[..])
-                .bind(&key.fingerprint[..])
-                .bind($id.0)
-                .bind(KIND)
-                .execute(&mut *$tx)
-                .await?;
-            }
-            used.map(|(fingerprint, resource)| (fingerprint == key.fingerprint).then_some(VerificationId(resource)))
-        } else {
-            None
-        }
-    };
-}
-
 /// What became of a request to begin one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Begun {
@@ -360,8 +328,8 @@ pub async fn begin(
     now: i64,
 ) -> Result<Begun, StoreError> {
     write_db!(db, |tx| {
-        if let Some(used) = keyed!(tx, account, key, v.id, now) {
-            return Ok(used.map_or(Begun::KeyReused, Begun::Replayed));
+        if let Some(used) = keyed!(tx, account, key, v.id.0, KIND, now) {
+            return Ok(used.map_or(Begun::KeyReused, |id| Begun::Replayed(VerificationId(id))));
         }
         if let Err(refusal) = admitted!(tx, account, v, rules, now) {
             return Ok(Begun::Refused(refusal));
@@ -446,7 +414,7 @@ pub async fn resend(
 ) -> Result<Resent, StoreError> {
     write_db!(db, |tx| {
         let before = locked!(tx, account, id);
-        if let Some(used) = keyed!(tx, account, key, id, now) {
+        if let Some(used) = keyed!(tx, account, key, id.0, KIND, now) {
             return Ok(used.map_or(Resent::KeyReused, |_| Resent::Replayed));
         }
         let mut v = before.clone();

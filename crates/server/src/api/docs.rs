@@ -26,6 +26,7 @@ use super::error::{Code, ProblemBody};
         (name = "Two-way", description = "What phones write, conversations, and what answers by itself."),
         (name = "Contacts", description = "People to write to: what is known of them, groups and tags."),
         (name = "Consent", description = "Who agreed to be written to, and what proves it (docs/CONSENT.md)."),
+        (name = "Campaigns", description = "Planned sends to an audience: estimated, scheduled, launched, paused; audiences from files; texts that are kept."),
         (name = "Suppressions", description = "Numbers that must not be written to."),
         (name = "Account", description = "The account, its balance and its settings."),
         (name = "Access", description = "Signing in, sessions and API keys."),

@@ -69,11 +69,11 @@ codes! {
     OtpCodeMissing = "otp_code_missing", 400, final, "The text does not hold the one-time code", "Write {code} where it belongs, or leave `text` out.";
     DuplicateRecipient = "duplicate_recipient", 400, final, "A number that stands in the list before", "Nothing: the number gets one message.";
     MissingVariable = "missing_variable", 400, final, "A recipient lacks a word for a place in the text", "Give it in `variables`, or write a fallback: {{name|default(\"friend\")}}.";
-    InvalidTemplate = "invalid_template", 400, final, "A place in the text cannot be read", "Write {{name}} or {{name|default(\"friend\")}}.";
     QuietHours = "quiet_hours", 400, final, "The message may not go in its time", "Raise `validity_s`, widen `send_window`, or send it later; the account's setting `quiet_hours` says what is kept.";
     LocalTimePast = "local_time_past", 400, final, "It is past that time where the recipient is", "Choose a later `scheduled_at`, or leave the recipient out.";
     InvalidLink = "invalid_link", 400, final, "A web address in the text cannot be shortened", "Correct it, or leave `shorten_links` out.";
     LinksUnavailable = "links_unavailable", 400, final, "There is no address for short links", "Set the account's `link_domain`, or have the operator set `server.public_url`.";
+    InvalidTemplate = "invalid_template", 400, final, "A place in the text cannot be read", "Write {{name}} or {{name|default(\"friend\")}}; `detail` says what else can stand there.";
     // A phone number (in `errors[].code`).
     PhoneEmpty = "phone_empty", 400, final, "The phone number is empty", "Write it with + and the country code.";
     PhoneNotANumber = "phone_not_a_number", 400, final, "This is not a phone number", "Write it with + and digits, such as +4915112345678.";
@@ -142,6 +142,8 @@ codes! {
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
     NotEditable = "not_editable", 409, final, "It cannot be changed any more", "Only what waits for its time can: read its `status`, or cancel it and send another.";
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
+    // Campaigns.
+    CampaignState = "campaign_state", 409, final, "The campaign's state does not allow this", "`status` says what it is: see docs/CAMPAIGNS.md for what can be done then.";
     // Verifying numbers.
     VerificationEnded = "verification_ended", 409, final, "The verification has ended", "`status` says how; begin a new one.";
     VerificationResendTooSoon = "verification_resend_too_soon", 429, retry, "The last code was sent a moment ago", "Wait as long as `Retry-After` says.";
@@ -158,6 +160,7 @@ codes! {
     // Repeating.
     IdempotencyInFlight = "idempotency_in_flight", 409, retry, "The first request with this Idempotency-Key is still running", "Wait a second and send the same request again.";
     IdempotencyMismatch = "idempotency_mismatch", 422, final, "The Idempotency-Key was used with another body", "Use a new key for a new request.";
+    IdempotencyKeyRequired = "idempotency_key_required", 400, final, "The header Idempotency-Key is missing", "Send one that is this launch's alone: a repeated request then launches once.";
     InvalidIdempotencyKey = "invalid_idempotency_key", 400, final, "The Idempotency-Key is not acceptable", "Send 1 to 255 printable ASCII characters.";
     // Ours.
     StoreUnavailable = "store_unavailable", 503, retry, "The database cannot take this now", "Nothing was changed; try again after `Retry-After` seconds.";
@@ -227,7 +230,8 @@ impl From<StoreError> for Problem {
             StoreError::NotFound => Code::NotFound.into(),
             StoreError::Taken("contact phone") => Code::ContactExists.into(),
             StoreError::Taken("connection name") => Code::NameTaken.into(),
-            StoreError::Taken("connections" | "routes") => Code::LimitReached.into(),
+            StoreError::Taken("template name") => Code::NameTaken.into(),
+            StoreError::Taken("connections" | "routes" | "templates") => Code::LimitReached.into(),
             StoreError::Taken(_) => Code::IdTaken.into(),
             StoreError::Unavailable(why) => {
                 tracing::error!(error = why, "the database cannot take work");

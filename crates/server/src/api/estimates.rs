@@ -79,6 +79,13 @@ pub struct PriceOf {
     recipients: usize,
 }
 
+impl PriceOf {
+    /// So many messages at a price.
+    pub(super) fn of(price: Money, recipients: u64) -> PriceOf {
+        PriceOf { per_part: price.to_string(), recipients: recipients as usize }
+    }
+}
+
 /// A price of an MMS and what has it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MmsPriceOf {

@@ -8,9 +8,15 @@ pub mod account;
 pub mod admin;
 pub mod api_keys;
 mod attach;
+pub mod audience_files;
 pub mod auth;
 pub mod batches;
 mod callbacks;
+pub mod campaign_actions;
+pub mod campaign_audience;
+pub mod campaign_recipients;
+pub mod campaign_trials;
+pub mod campaigns;
 pub mod carrier_rates;
 pub mod carriers;
 pub mod connections;
@@ -54,6 +60,7 @@ pub mod sources;
 pub mod suggested_audiences;
 pub mod suppression_lists;
 pub mod suppressions;
+pub mod templates;
 pub mod throughput;
 pub mod verifications;
 pub mod webhook_deliveries;
@@ -209,6 +216,23 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(consents::create, consents::list))
         .routes(routes!(consents::of_contact))
         .routes(routes!(consents::ask))
+        // Campaigns
+        .routes(routes!(campaigns::create, campaigns::list))
+        .routes(routes!(campaigns::read, campaigns::change, campaigns::delete))
+        .routes(routes!(campaign_actions::schedule))
+        .routes(routes!(campaign_actions::launch))
+        .routes(routes!(campaign_actions::pause))
+        .routes(routes!(campaign_actions::resume))
+        .routes(routes!(campaign_actions::cancel))
+        .routes(routes!(campaign_actions::duplicate))
+        .routes(routes!(campaign_trials::estimate))
+        .routes(routes!(campaign_trials::test))
+        .routes(routes!(campaign_recipients::list))
+        .routes(routes!(audience_files::upload, audience_files::list))
+        .routes(routes!(audience_files::read, audience_files::delete))
+        .routes(routes!(templates::create, templates::list))
+        .routes(routes!(templates::read, templates::change, templates::delete))
+        .routes(routes!(templates::preview))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

@@ -292,7 +292,7 @@ pub fn refusal(verdict: &Verdict, currency: &str) -> Problem {
         }
         Verdict::KeyReused => Code::IdempotencyMismatch.into(),
         Verdict::NoAccount => Code::NotFound.with("there is no such account any more"),
-        Verdict::Accepted { .. } | Verdict::Replayed { .. } => Code::Internal.into(),
+        Verdict::Accepted { .. } | Verdict::Replayed { .. } | Verdict::Stale => Code::Internal.into(),
     }
 }
 

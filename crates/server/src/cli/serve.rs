@@ -15,6 +15,7 @@ use super::{CliError, say};
 use crate::access::issue_key;
 use crate::api;
 use crate::app::{App, load_prices};
+use crate::campaigns;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::jobs;
@@ -62,6 +63,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     keep_metrics_small(&app);
     jobs::start(&app);
     notify::start(&app);
+    campaigns::start(&app);
     follow_prices(&app);
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));

@@ -10,6 +10,7 @@ use carillon_store::{
 };
 
 use crate::app::App;
+use crate::campaigns;
 use crate::imports;
 use crate::media;
 use crate::pipeline::Pipeline;
@@ -30,6 +31,10 @@ const DECIDED_MS: i64 = 10 * 86_400_000;
 const EMAIL_MS: i64 = 30 * 86_400_000;
 /// A short link of a message that was scheduled a year ahead has expired by then.
 const LINKS_MS: i64 = 560 * 86_400_000;
+/// Who was in the run of a campaign can be looked up for so long after it.
+const RECIPIENTS_MS: i64 = 30 * 86_400_000;
+/// Uploaded audiences are kept for so long.
+const AUDIENCE_MS: i64 = 90 * 86_400_000;
 /// A code that went on its way so long ago has been reported on, unless the program ended meanwhile.
 const CODE_LEFT_MS: i64 = 600_000;
 
@@ -69,7 +74,7 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
     forget_links(&app.db, now - LINKS_MS).await?;
-    Ok(())
+    campaigns::sweep(app, now - RECIPIENTS_MS, now - AUDIENCE_MS).await
 }
 
 /// Short links made before an instant are gone, with their clicks.

@@ -5,16 +5,18 @@ use std::collections::HashMap;
 
 use carillon_domain::event::EventKind;
 use carillon_domain::id::{
-    AccountNo, EndpointId, InboundId, MessageId, SenderId, ShortLinkId, SuppressionId, TypeId, VerificationId,
+    AccountNo, CampaignId, EndpointId, InboundId, MessageId, SenderId, ShortLinkId, SuppressionId, TypeId,
+    VerificationId,
 };
 use carillon_store::delivery::Delivery;
 use carillon_store::{
-    StoreError, account, inbound_message, message, sender, short_link, suppression, verification, webhook,
+    StoreError, account, campaign, inbound_message, message, sender, short_link, suppression, verification, webhook,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::api::campaigns;
 use crate::api::history::MessageView;
 use crate::api::inbound_messages::InboundView;
 use crate::api::senders::SenderView;
@@ -125,6 +127,14 @@ pub(super) async fn resource(
         E::WebhookDisabled | E::WebhookTest => {
             let id = EndpointId(subject);
             told(id, webhook::by_id(db, account, id).await, |e| webhook_endpoints::view(&e, now))
+        }
+        E::CampaignStarted | E::CampaignPaused | E::CampaignFinished | E::CampaignFailed => {
+            let id = CampaignId(subject);
+            match campaign::by_id(db, account, id).await {
+                Ok(c) => Ok(shown(&campaigns::told(app, c).await?)),
+                Err(StoreError::NotFound) => Ok(json!({ "id": id })),
+                Err(error) => Err(error),
+            }
         }
         // Messages that are there were read before.
         E::MessageSent

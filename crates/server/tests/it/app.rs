@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use carillon::access::issue_key;
 use carillon::api;
 use carillon::app::App;
+use carillon::campaigns;
 use carillon::clock::Clock;
 use carillon::config::{self, Config};
 use carillon::notify;
@@ -83,6 +84,7 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         notify::start(&app);
+        campaigns::start(&app);
         tokio::spawn(api::serve(app.clone(), listener));
         TestApp { app, url, client: reqwest::Client::new(), _folder: folder }
     }

@@ -7,7 +7,9 @@ use carillon_domain::message::Lane;
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
-use super::{DueSpan, IdSource, IdempotencyKey, IntakeRequest, NewBatch, SpanKey, Step, Totals, Verdict};
+use super::{
+    DueSpan, IdSource, IdempotencyKey, IntakeRequest, NewBatch, NewMessage, RunStep, SpanKey, Step, Totals, Verdict,
+};
 
 /// What was read before deciding.
 #[derive(Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Read {
     pub(crate) available: HashMap<AccountNo, Money>,
     /// Keys already used: fingerprint and resource.
     pub(crate) keys: HashMap<(AccountNo, [u8; 16]), ([u8; 16], Uuid)>,
+    /// Cursors of the requests' runs whose campaign runs.
+    pub(crate) runs: HashMap<(AccountNo, Uuid), i64>,
 }
 
 /// Kinds of the `idempotency.kind` column.
@@ -39,6 +43,15 @@ pub(crate) struct BatchRow<'a> {
     pub(crate) refusals: Vec<(u32, &'static str)>,
 }
 
+/// A run that moves on.
+pub(crate) struct RunMove<'a> {
+    pub(crate) account: AccountNo,
+    pub(crate) step: &'a RunStep,
+    pub(crate) totals: Totals,
+    /// How many of its messages have a time of their own.
+    pub(crate) deferred: u32,
+}
+
 /// What is to be written, and what is to be answered.
 #[derive(Default)]
 pub(crate) struct Plan<'a> {
@@ -49,6 +62,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) batches: Vec<BatchRow<'a>>,
     pub(crate) sealed: Vec<(AccountNo, Uuid)>,
     pub(crate) discarded: Vec<(AccountNo, Uuid)>,
+    pub(crate) runs: Vec<RunMove<'a>>,
 }
 
 /// Ids of one account in this commit: places are counted per lane, so that each span is consecutive, and apart for what makes no
@@ -63,7 +77,7 @@ const SCHEDULED: usize = 4;
 /// Each chunk is a span by itself, which waits for its batch's seal.
 const CHUNKS: usize = 5;
 
-fn group(request: &IntakeRequest, first: &super::NewMessage) -> usize {
+fn group(request: &IntakeRequest, first: &NewMessage) -> usize {
     match request.step {
         _ if first.due_at.is_some() => SCHEDULED,
         Step::Chunk(_) => CHUNKS,
@@ -79,6 +93,7 @@ pub(crate) fn plan<'a>(requests: &'a [IntakeRequest], read: &Read, ids: &mut IdS
     // First pass: who is taken, and how many. Ids can only be given once the sizes of all groups are known.
     let mut taken: Vec<Option<u32>> = Vec::with_capacity(requests.len());
     let mut repeats: Vec<(usize, usize)> = Vec::new();
+    let mut moved: Vec<(AccountNo, Uuid)> = Vec::new();
     for (i, request) in requests.iter().enumerate() {
         let account = request.account;
         let (verdict, count) = if let Some((verdict, earlier)) = repeated(request, read, &used) {
@@ -86,6 +101,8 @@ pub(crate) fn plan<'a>(requests: &'a [IntakeRequest], read: &Read, ids: &mut IdS
                 repeats.push((i, earlier));
             }
             (verdict, None)
+        } else if is_stale(request, read, &moved) {
+            (Verdict::Stale, None)
         } else {
             match read.available.get(&account) {
                 None => (Verdict::NoAccount, None),
@@ -95,6 +112,9 @@ pub(crate) fn plan<'a>(requests: &'a [IntakeRequest], read: &Read, ids: &mut IdS
                 }
             }
         };
+        if let (Some(_), Step::Run(step)) = (count, &request.step) {
+            moved.push((account, step.run.0));
+        }
         if let (Some(_), Some(key)) = (count, request.key) {
             used.insert((account, key.key), (key.fingerprint, i));
         }
@@ -134,11 +154,18 @@ fn repeated(request: &IntakeRequest, read: &Read, used: &Used) -> Option<(Verdic
     Some((Verdict::KeyReused, (*fingerprint == key.fingerprint).then_some(*earlier)))
 }
 
+/// Whether a run is elsewhere than its messages begin; of two steps of one run in a commit the second always is.
+fn is_stale(request: &IntakeRequest, read: &Read, moved: &[(AccountNo, Uuid)]) -> bool {
+    let Step::Run(step) = &request.step else { return false };
+    let at = (request.account, step.run.0);
+    read.runs.get(&at) != Some(&step.from) || moved.contains(&at)
+}
+
 /// Whether the money lasts. Adds what is taken to `held`. The count of messages taken, or the refusal.
 fn decide(request: &IntakeRequest, available: Money, held: &mut Money) -> (Verdict, Option<u32>) {
     let accepted = |count| (Verdict::NoAccount, Some(count));
     let needed: Money = match &request.step {
-        Step::Message | Step::Batch(_) => request.messages.iter().map(super::NewMessage::held).sum(),
+        Step::Message | Step::Batch(_) | Step::Run(_) => request.messages.iter().map(NewMessage::held).sum(),
         Step::Open(_, totals) => totals.held,
         Step::Chunk(_) => return accepted(request.messages.len() as u32),
         Step::Seal(_) | Step::Discard(_) => return accepted(0),
@@ -164,7 +191,7 @@ fn decide(request: &IntakeRequest, available: Money, held: &mut Money) -> (Verdi
     if !partial || fitting == 0 {
         return (Verdict::Short { needed, available }, None);
     }
-    *held += request.messages[..fitting].iter().map(super::NewMessage::held).sum();
+    *held += request.messages[..fitting].iter().map(NewMessage::held).sum();
     accepted(fitting as u32)
 }
 
@@ -238,6 +265,11 @@ fn collect<'a>(request: &'a IntakeRequest, count: u32, plan: &mut Plan<'a>) -> V
             plan.discarded.push((account, id.0));
             Vec::new()
         }
+        Step::Run(step) => {
+            let deferred = request.messages.iter().filter(|m| m.due_at.is_some()).count() as u32;
+            plan.runs.push(RunMove { account, step, totals: totals(&request.messages), deferred });
+            Vec::new()
+        }
         Step::Open(batch, totals) => {
             plan.batches.push(BatchRow {
                 account,
@@ -253,14 +285,18 @@ fn collect<'a>(request: &'a IntakeRequest, count: u32, plan: &mut Plan<'a>) -> V
             let mut refusals = batch.refusals.clone();
             refusals.extend(left.iter().map(|m| (m.index, "insufficient_credit")));
             refusals.sort_unstable();
-            let totals = Totals {
-                messages: count,
-                parts: kept.iter().map(|m| u64::from(m.parts)).sum(),
-                held: kept.iter().map(super::NewMessage::held).sum(),
-            };
+            let totals = totals(kept);
             plan.batches.push(BatchRow { account, batch, accepted: true, totals, refusals: refusals.clone() });
             refusals
         }
+    }
+}
+
+fn totals(messages: &[NewMessage]) -> Totals {
+    Totals {
+        messages: messages.len() as u32,
+        parts: messages.iter().map(|m| u64::from(m.parts)).sum(),
+        held: messages.iter().map(NewMessage::held).sum(),
     }
 }
 

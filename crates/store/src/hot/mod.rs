@@ -122,6 +122,22 @@ pub enum Step {
     Seal(BatchId),
     /// It cannot be completed: all of it is erased and its hold returned, unless it is sealed.
     Discard(BatchId),
+    /// Some of a campaign's messages, under the batch of its run, with their own hold: all or none.
+    Run(RunStep),
+}
+
+/// Where a campaign's run is before and after some of its messages. They are taken only if it is there, and the campaign runs: so none of them is
+/// missed and none is stored twice, whatever ends in between.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunStep {
+    /// The run, by its batch.
+    pub run: BatchId,
+    /// Its cursor as the messages were read.
+    pub from: i64,
+    /// Its cursor with them.
+    pub to: i64,
+    /// Recipients in between that get no message: their tags, and why.
+    pub skipped: Vec<(i64, &'static str)>,
 }
 
 impl Step {
@@ -131,6 +147,7 @@ impl Step {
             Step::Message | Step::Seal(_) | Step::Discard(_) => None,
             Step::Batch(batch) | Step::Open(batch, _) => Some(batch.id.0),
             Step::Chunk(id) => Some(id.0),
+            Step::Run(step) => Some(step.run.0),
         }
     }
 }
@@ -198,6 +215,8 @@ pub enum Verdict {
     },
     /// The account has no balance row: it does not exist.
     NoAccount,
+    /// The campaign's run is not where its messages begin, or it does not run.
+    Stale,
 }
 
 /// A message as dispatch needs it, new or read back.

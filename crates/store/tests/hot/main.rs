@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
 mod activity;
+mod campaign;
 mod intake;
 mod mms;
 mod outbox;

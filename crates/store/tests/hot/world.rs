@@ -214,5 +214,6 @@ pub(crate) fn said(verdict: &Verdict) -> String {
         Verdict::KeyReused => "key reused".into(),
         Verdict::Short { needed, available } => format!("short: {} of {}", available.0, needed.0),
         Verdict::NoAccount => "no account".into(),
+        Verdict::Stale => "stale".into(),
     }
 }

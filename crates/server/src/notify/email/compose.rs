@@ -26,6 +26,7 @@ fn source(kind: EmailKind) -> &'static str {
         EmailKind::Welcome => include_str!("welcome.txt"),
         EmailKind::PasswordReset => include_str!("password_reset.txt"),
         EmailKind::WebhookDisabled => include_str!("webhook_disabled.txt"),
+        EmailKind::CampaignPaused => include_str!("campaign_paused.txt"),
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
             ("origin", "https://b.example"),
         ]
         .into_iter()
-        .chain([("at", "noon"), ("reason", "it answered 410"), ("days", "7")])
+        .chain([("at", "noon"), ("reason", "it answered 410"), ("days", "7"), ("campaign", "Menu"), ("id", "cmp_1")])
         .map(|(name, word)| (name.to_owned(), word.to_owned()))
         .collect()
     }

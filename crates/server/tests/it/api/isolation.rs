@@ -83,11 +83,19 @@ async fn ids_of_another_account_are_not_there() {
             Some("groups") => foreign("grp_"),
             Some("segments") => foreign("seg_"),
             Some("sources") => foreign("src_"),
+            Some("campaigns") => foreign("cmp_"),
+            Some("audience-files") => foreign("aud_"),
+            Some("templates") => foreign("tpl_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),
         };
         let path = path.replace("{id}", &id).replace("{event}", &foreign("evt_"));
-        let body = if path.ends_with("/check") { json!({ "code": "1234" }) } else { json!({}) };
+        let body = match path.rsplit('/').next() {
+            Some("check") => json!({ "code": "1234" }),
+            Some("schedule") => json!({ "at": "2026-12-04T11:00:00Z" }),
+            Some("test") if path.contains("/campaigns/") => json!({ "to": ["+4915112345678"] }),
+            _ => json!({}),
+        };
         let answer = t.call(&method, &path, &thief, Some(body)).await;
         assert!(matches!(answer.status, 403 | 404), "{method} {path}: {} {}", answer.status, answer.text);
         walked += 1;

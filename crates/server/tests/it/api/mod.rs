@@ -1,9 +1,11 @@
 //! The HTTP API.
 
+mod audience_files;
 mod auth;
 mod bad_input;
 mod batches;
 mod callbacks;
+pub mod campaigns;
 mod connections;
 mod consents;
 mod contact_imports;
@@ -31,5 +33,6 @@ mod senders;
 mod short_links;
 mod sources;
 mod suppressions;
+mod templates;
 mod two_way;
 mod verifications;

@@ -2,6 +2,7 @@
 //! that outlives it. `world` starts and ends them, `load` asks for messages and remembers what it was answered.
 
 mod backlog;
+mod campaigns;
 mod carrier_silent;
 mod clock;
 mod customers;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carillon::simulator::{self, Behaviour, Simulator, SimulatorConfig};
+use carillon_store::Db;
 use carillon_store::testing::TestPostgres;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -96,6 +97,13 @@ impl World {
         }
         command.env_remove(carillon_store::testing::CLUSTER_URL_VARIABLE).kill_on_drop(true);
         command
+    }
+
+    /// The server's database, opened beside it.
+    pub async fn database(&self) -> Db {
+        let file = self.folder.path().join("data/carillon.db");
+        let url = if self.database.is_empty() { format!("sqlite:{}", file.display()) } else { self.database.clone() };
+        Db::open(&url).await.unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -222,6 +230,14 @@ impl Api {
             request = request.header("Idempotency-Key", key);
         }
         self.send(request).await
+    }
+
+    /// POST of a table that must be taken.
+    pub async fn upload(&self, path: &str, csv: String) -> Value {
+        let request = self.client.post(self.url(path)).header("content-type", "text/csv").body(csv);
+        let answer = self.send(request).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json()
     }
 
     /// Sends a message that must be accepted; its id.

@@ -136,3 +136,26 @@ async fn each_event_carries_what_it_is_about() {
     let last = || r.seen().last().unwrap().body["data"].clone();
     until("it comes again", async || last() == json!({ "id": sender })).await;
 }
+
+/// A campaign's events carry it as the API shows it, but for whom it goes to.
+#[tokio::test]
+async fn campaigns_are_told_without_their_audience() {
+    let t = super::quick().await;
+    let (_, key) = t.account("a").await;
+    let r = Receiver::start().await;
+    endpoint(&t, &key, json!({"url": r.url})).await;
+    let campaign = async |audience: Value| {
+        let body = json!({"name": "Menu", "text": "Hello", "audience": audience});
+        let id = t.post("/v1/campaigns", &key, body).await.json()["id"].as_str().unwrap().to_owned();
+        let launch = t.request("POST", &format!("/v1/campaigns/{id}/launch")).bearer_auth(&key);
+        assert_eq!(t.send(launch.header("idempotency-key", &id)).await.status, 202);
+        id
+    };
+    let sent = campaign(json!([format!("+{PEER}")])).await;
+    assert_eq!(told(&r, "campaign.started", &sent).await["name"], "Menu");
+    let finished = told(&r, "campaign.finished", &sent).await;
+    assert_eq!((&finished["status"], &finished["totals"]["recipients"]), (&json!("finished"), &json!(1)));
+    assert_eq!(finished.get("audience"), None, "it may be long, and holds numbers");
+    let empty = campaign(json!([{"tag": "nobody"}])).await;
+    assert_eq!(told(&r, "campaign.failed", &empty).await["reason"], "audience_empty");
+}

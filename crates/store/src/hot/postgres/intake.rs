@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use carillon_domain::campaign::State::Running;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::money::Money;
 use futures_util::SinkExt as _;
@@ -14,7 +15,7 @@ use super::insert_due;
 use super::session::{Answer, Session, Writes, params, sent};
 use crate::StoreError;
 use crate::hot::intake::{Plan, Read, refusals_json};
-use crate::hot::{IntakeRequest, NewMessage, Verdict, day_of, seal_phone, seal_text};
+use crate::hot::{IntakeRequest, NewMessage, Step, Verdict, day_of, seal_phone, seal_text};
 
 /// The keys of requests that were used before, if any request has one.
 pub(super) async fn ask_keys<'a>(
@@ -34,14 +35,47 @@ pub(super) const KEYS: &str = "SELECT i.account_no, i.key_hash, i.fingerprint, i
      FROM UNNEST($1::bigint[], $2::bytea[]) AS k(account_no, key_hash)
      JOIN idempotency i ON i.account_no = k.account_no AND i.key_hash = k.key_hash AND i.day IN ($3, $4)";
 
+/// Where the runs of campaigns are, if any request is of one. Whoever would pause one of them waits for this commit.
+pub(super) async fn ask_runs<'a>(
+    session: &mut Session,
+    requests: &'a [IntakeRequest],
+) -> Result<Option<Answer<'a>>, Error> {
+    let runs = requests.iter().filter_map(|r| match &r.step {
+        Step::Run(step) => Some((r.account.as_i64(), step.run.0)),
+        _ => None,
+    });
+    let (accounts, runs): (Vec<i64>, Vec<Uuid>) = runs.unzip();
+    if runs.is_empty() {
+        return Ok(None);
+    }
+    session.ask(RUNS, params![accounts, runs, Running.number()]).await.map(Some)
+}
+
+pub(super) const RUNS: &str = "SELECT r.account_no, r.id, r.cursor
+     FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id)
+     JOIN campaign_run r ON r.account_no = k.account_no AND r.id = k.id
+     JOIN campaign c ON c.account_no = r.account_no AND c.id = r.campaign_id
+     WHERE r.place IS NULL AND r.ended_at IS NULL AND c.state = $3
+     FOR SHARE OF c";
+
 /// What requests are decided by.
 pub(super) async fn take_keys(
     keys: Option<Answer<'_>>,
+    runs: Option<Answer<'_>>,
     balances: BTreeMap<AccountNo, Money>,
 ) -> Result<Read, StoreError> {
     let mut read = Read { available: balances.into_iter().collect(), ..Read::default() };
-    let Some(keys) = keys else { return Ok(read) };
-    for row in keys.await? {
+    let keys = match keys {
+        Some(keys) => keys.await?,
+        None => Vec::new(),
+    };
+    if let Some(runs) = runs {
+        for row in runs.await? {
+            let account = AccountNo::from_i64(row.try_get(0)?);
+            read.runs.insert((account, row.try_get(1)?), row.try_get(2)?);
+        }
+    }
+    for row in keys {
         let sixteen = |column| {
             let bytes: &[u8] = row.try_get(column)?;
             <[u8; 16]>::try_from(bytes).map_err(|_| StoreError::Broken("a hash of another size".into()))
@@ -260,6 +294,24 @@ async fn write_batches<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, now: i6
         ];
         let rest = params![b.batch.client_ref.as_deref(), b.batch.tags.as_deref(), refusals_json(&b.refusals), now];
         writes.put(sql, key.into_iter().chain(totals).chain(rest).collect()).await?;
+    }
+    for run in &plan.runs {
+        let id = run.step.run.0;
+        let sql = "UPDATE batch SET total = total + $3, queued = queued + $3, parts = parts + $4, held = held + $5
+                   WHERE account_no = $1 AND id = $2";
+        let totals = params![run.totals.messages as i32, run.totals.parts as i32, run.totals.held.0];
+        writes.put(sql, params![run.account.as_i64(), id].into_iter().chain(totals).collect()).await?;
+        let sql = "UPDATE campaign_run SET cursor = $3, skipped = skipped + $4, deferred = deferred + $5
+                   WHERE account_no = $1 AND id = $2";
+        let counts = params![run.step.to, run.step.skipped.len() as i32, run.deferred as i32];
+        writes.put(sql, params![run.account.as_i64(), id].into_iter().chain(counts).collect()).await?;
+        if !run.step.skipped.is_empty() {
+            let sql =
+                "UPDATE campaign_recipient p SET code = k.code FROM UNNEST($3::bigint[], $4::text[]) AS k(tag, code)
+                       WHERE p.account_no = $1 AND p.run_id = $2 AND p.phone_tag = k.tag";
+            let (tags, codes): (Vec<i64>, Vec<&str>) = run.step.skipped.iter().copied().unzip();
+            writes.put(sql, params![run.account.as_i64(), id, tags, codes]).await?;
+        }
     }
     for (account, id) in &plan.sealed {
         let sql = "UPDATE batch SET state = 1 WHERE account_no = $1 AND id = $2";

@@ -258,6 +258,7 @@ async fn send<'a>(
         false => Some(session.ask(LOCK, params![accounts.into_iter().collect::<Vec<_>>()]).await?),
     };
     let keys = intake::ask_keys(session, requests, now).await?;
+    let runs = intake::ask_runs(session, requests).await?;
     // Opened before it is known whether anything is taken: to open it later would be one more wait.
     let copy = match requests.iter().all(|r| r.messages.is_empty()) {
         true => None,
@@ -275,7 +276,7 @@ async fn send<'a>(
             *available += *released;
         }
     }
-    let taken = super::intake::plan(requests, &intake::take_keys(keys, balances).await?, ids, now);
+    let taken = super::intake::plan(requests, &intake::take_keys(keys, runs, balances).await?, ids, now);
 
     let mut writes = Writes { session, sent: Vec::new() };
     if let Some(copy) = copy {
@@ -299,13 +300,14 @@ async fn send<'a>(
 }
 
 /// What is asked while rows may be on their way: to prepare it then would wait behind rows that nobody takes.
-const READS: [&str; 8] = [
+const READS: [&str; 9] = [
     settle::REFS,
     settle::PARKED,
     settle::PARKED_FOR,
     settle::UNKNOWNS,
     settle::ROWS,
     intake::KEYS,
+    intake::RUNS,
     intake::COPY,
     LOCK,
 ];

@@ -7,6 +7,7 @@ mod settle;
 use std::path::Path;
 use std::sync::Arc;
 
+use carillon_domain::campaign::State::Running;
 use carillon_domain::id::MessageId;
 use carillon_domain::money::Money;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::intake::{self, refusals_json};
 use super::{
-    IdSource, IntakeRequest, NewMessage, SettleItem, Settled, SpanKey, Verdict, day_of, oldest_of, seal_phone,
+    IdSource, IntakeRequest, NewMessage, SettleItem, Settled, SpanKey, Step, Verdict, day_of, oldest_of, seal_phone,
     seal_text,
 };
 use crate::event::Watched;
@@ -161,6 +162,18 @@ fn read_intake(tx: &Connection, requests: &[IntakeRequest], now: i64) -> Result<
                 read.keys.insert((request.account, k.key), used);
             }
         }
+        if let Step::Run(step) = &request.step {
+            let cursor = tx
+                .prepare_cached(
+                    "SELECT r.cursor FROM campaign_run r JOIN campaign c ON c.account_no = r.account_no AND c.id = r.campaign_id
+                     WHERE r.account_no = ?1 AND r.id = ?2 AND r.place IS NULL AND r.ended_at IS NULL AND c.state = ?3",
+                )?
+                .query_row(params![request.account.as_i64(), step.run.0.as_bytes(), Running.number()], |r| r.get(0))
+                .optional()?;
+            if let Some(cursor) = cursor {
+                read.runs.insert((request.account, step.run.0), cursor);
+            }
+        }
     }
     Ok(read)
 }
@@ -212,6 +225,9 @@ fn write_intake(
             now,
         ])?;
     }
+    for run in &plan.runs {
+        move_run(tx, run)?;
+    }
     for (account, id) in &plan.sealed {
         tx.prepare_cached("UPDATE batch SET state = 1 WHERE account_no = ?1 AND id = ?2")?
             .execute(params![account.as_i64(), id.as_bytes()])?;
@@ -227,6 +243,26 @@ fn write_intake(
         if let Some(held) = held {
             discard(tx, account.as_i64(), *id, held)?;
         }
+    }
+    Ok(())
+}
+
+/// Adds what was stored to the totals of a run's batch, and moves its cursor.
+fn move_run(tx: &Connection, run: &intake::RunMove<'_>) -> Result<(), StoreError> {
+    let (account, id) = (run.account.as_i64(), run.step.run.0.as_bytes());
+    tx.prepare_cached(
+        "UPDATE batch SET total = total + ?3, queued = queued + ?3, parts = parts + ?4, held = held + ?5 WHERE account_no = ?1 AND id = ?2",
+    )?
+    .execute(params![account, id, run.totals.messages, run.totals.parts as i64, run.totals.held.0])?;
+    tx.prepare_cached(
+        "UPDATE campaign_run SET cursor = ?3, skipped = skipped + ?4, deferred = deferred + ?5 WHERE account_no = ?1 AND id = ?2",
+    )?
+    .execute(params![account, id, run.step.to, run.step.skipped.len() as i64, run.deferred])?;
+    let mut skip = tx.prepare_cached(
+        "UPDATE campaign_recipient SET code = ?4 WHERE account_no = ?1 AND run_id = ?2 AND phone_tag = ?3",
+    )?;
+    for (tag, code) in &run.step.skipped {
+        skip.execute(params![account, id, tag, code])?;
     }
     Ok(())
 }

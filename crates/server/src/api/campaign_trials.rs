@@ -164,8 +164,10 @@ pub async fn test(
             }
         };
         match made {
-            Ok(m) if rules.suppressed.holds_new(rules.account, &m) => wrong.push(sending::suppressed(Some(index))),
-            Ok(m) => messages.push(m),
+            Ok(m) => match rules.suppressed.hold_new(rules.account, &m) {
+                Some(hold) => wrong.push(sending::held(hold, Some(index))),
+                None => messages.push(m),
+            },
             Err(mistake) => wrong.push(mistake),
         }
     }

@@ -104,9 +104,9 @@ impl Estimate {
             }
             Err((_, code)) => Err(*code),
         };
-        let made = made.and_then(|message| match rules.suppressed.holds_new(rules.account, &message) {
-            true => Err("suppressed"),
-            false => Ok(message),
+        let made = made.and_then(|message| match rules.suppressed.hold_new(rules.account, &message) {
+            Some(hold) => Err(hold.as_str()),
+            None => Ok(message),
         });
         match made {
             Ok(message) => {

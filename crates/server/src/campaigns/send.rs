@@ -147,9 +147,9 @@ fn message(content: &Content, rules: &Rules<'_>, w: &Waiting, index: u32) -> Res
     let own = Own { value: &value, client_ref: None };
     let to = Parsed { phone, country: phone.country() };
     let message = content.message_of(rules, to, index, &own).map_err(|mistake| mistake.code)?;
-    match rules.suppressed.holds_new(rules.account, &message) {
-        true => Err("suppressed"),
-        false => Ok(message),
+    match rules.suppressed.hold_new(rules.account, &message) {
+        Some(hold) => Err(hold.as_str()),
+        None => Ok(message),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::{AccountNo, SuppressionId};
 use carillon_domain::message::Flags;
 use carillon_domain::suppression::Blocks;
@@ -65,6 +66,16 @@ pub enum Hold {
     Suppressed,
     /// Its number has not agreed, and the account's messages of its category need that.
     NoConsent,
+}
+
+impl Hold {
+    /// Its word in answers and lists.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hold::Suppressed => ErrorCode::Suppressed.as_str(),
+            Hold::NoConsent => ErrorCode::NoConsent.as_str(),
+        }
+    }
 }
 
 /// See the module.

@@ -72,8 +72,8 @@ impl Hold {
     /// Its word in answers and lists.
     pub fn as_str(self) -> &'static str {
         match self {
-            Hold::Suppressed => ErrorCode::Suppressed.as_str(),
-            Hold::NoConsent => ErrorCode::NoConsent.as_str(),
+            Hold::Suppressed => ErrorCode::Suppressed.name(),
+            Hold::NoConsent => ErrorCode::NoConsent.name(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Run {
     pub skipped: u32,
     /// Messages with a time of their own.
     pub deferred: u32,
+    /// Local time at which each message goes where its recipient is; `None`: all go at once.
+    pub local_at: Option<String>,
     /// Unix milliseconds.
     pub started_at: i64,
     /// When the last was handed in, Unix milliseconds.
@@ -55,12 +57,13 @@ struct Row {
     duplicates: i32,
     skipped: i32,
     deferred: i32,
+    local_at: Option<String>,
     started_at: i64,
     ended_at: Option<i64>,
 }
 
 const COLUMNS: &str =
-    "id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, started_at, ended_at";
+    "id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, local_at, started_at, ended_at";
 
 impl From<Row> for Run {
     fn from(r: Row) -> Run {
@@ -75,6 +78,7 @@ impl From<Row> for Run {
             duplicates: count(r.duplicates),
             skipped: count(r.skipped),
             deferred: count(r.deferred),
+            local_at: r.local_at,
             started_at: r.started_at,
             ended_at: r.ended_at,
         }
@@ -96,6 +100,8 @@ pub struct NewRun {
     pub body: Arc<str>,
     /// JSON array of the labels of its messages.
     pub tags: Option<String>,
+    /// Local time at which each message goes where its recipient is.
+    pub local_at: Option<String>,
 }
 
 /// What became of a launch.
@@ -148,8 +154,8 @@ pub async fn launch(
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "INSERT INTO campaign_run (account_no, id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, started_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, $7)",
+            "INSERT INTO campaign_run (account_no, id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, local_at, started_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, $8, $7)",
         )
         .bind(account.as_i64())
         .bind(run.id.0)
@@ -158,6 +164,7 @@ pub async fn launch(
         .bind(&run.place)
         .bind(BEGIN)
         .bind(shift.now)
+        .bind(run.local_at.as_deref())
         .execute(&mut *tx)
         .await?;
     });

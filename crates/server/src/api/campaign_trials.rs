@@ -105,6 +105,11 @@ fn refusal(why: NoEstimate) -> Problem {
     match why {
         NoEstimate::Wrong(mistakes) => mistakes.into(),
         NoEstimate::Gone(entry) => Code::NotFound.at(format!("#/audience/{entry}"), "this is not there any more"),
+        NoEstimate::Unread(entry, why) => Problem::from(Code::SourceFailed).and(
+            Code::SourceFailed,
+            format!("#/audience/{entry}/source"),
+            why.to_string(),
+        ),
         NoEstimate::TooLarge => Code::TooLong.at("#/audience", "more people than a campaign may have"),
         NoEstimate::Store(error) => error.into(),
     }
@@ -149,7 +154,7 @@ pub async fn test(
     let now = app.clock.now_ms();
     let terms = app.pipeline.terms();
     let rules = app.rules(&caller, &terms, now);
-    let mut content = campaigns::content(&c.content, &rules)?;
+    let mut content = campaigns::content(&c.content, None, &rules)?;
     content.lane = Lane::Normal;
     let (mut messages, mut wrong) = (Vec::new(), Vec::new());
     for (index, person) in people.into_iter().enumerate() {

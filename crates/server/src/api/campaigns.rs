@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use carillon_domain::campaign::{Action, Content, Entry, State as CampaignState};
 use carillon_domain::contact::line;
 use carillon_domain::id::{BatchId, CampaignId, TemplateId, TypeId};
+use carillon_domain::quiet::Window as SendWindow;
 use carillon_store::campaign::{self as store, Campaign};
 use carillon_store::campaign_run::{self, Run, Totals};
 use carillon_store::{StoreError, template};
@@ -59,12 +60,18 @@ pub struct CampaignBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 60, maximum = 604800)]
     validity_s: Option<Option<i64>>,
+    /// Hours of each recipient in which alone it may go.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Object>, example = json!({"from": "10:00", "to": "18:00", "days": ["mon", "tue"]}))]
+    send_window: Option<Option<SendWindow>>,
+    /// Whether short links take the places of the web addresses in the text.
+    shorten_links: Option<bool>,
     /// Labels of each message.
     tags: Option<Vec<String>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     callback_url: Option<Option<String>>,
-    /// Whom it goes to: numbers, or objects with a `phone` (and its `variables`), `contact`, `group`, `tag`, `file` or `everybody`. Who is in it twice
+    /// Whom it goes to: numbers, or objects with a `phone` (and its `variables`), `contact`, `group`, `segment`, `tag`, `source`, `file` or `everybody`. Who is in it twice
     /// gets one message.
     #[schema(example = json!(["+4915112345678"]))]
     audience: Option<Vec<EntryBody>>,
@@ -90,7 +97,7 @@ pub struct CampaignView {
     #[schema(example = "draft")]
     status: &'static str,
     /// Why it is paused (`asked`, `insufficient_credit`, `account_suspended`, `content_refused`), or failed (`too_late`, `audience_empty`, `audience_gone`,
-    /// `audience_too_large`, `account_suspended`, `content_refused`).
+    /// `audience_too_large`, `source_failed`, `account_suspended`, `content_refused`).
     reason: Option<&'static str>,
     text: Option<String>,
     from: Option<String>,
@@ -100,6 +107,9 @@ pub struct CampaignView {
     language: Option<String>,
     transliterate: Option<bool>,
     validity_s: Option<i64>,
+    #[schema(value_type = Option<Object>)]
+    send_window: Option<SendWindow>,
+    shorten_links: bool,
     tags: Vec<String>,
     callback_url: Option<String>,
     /// Left out in lists and events.
@@ -130,9 +140,9 @@ pub struct ScheduleView {
     /// Local, without an offset.
     #[schema(example = "2026-12-04T11:00:00")]
     at: String,
-    /// IANA name.
+    /// IANA name; null: that of each recipient.
     #[schema(example = "Europe/Berlin")]
-    time_zone: String,
+    time_zone: Option<String>,
     /// Rule of repetition, RFC 5545.
     #[schema(example = "FREQ=WEEKLY;BYDAY=FR")]
     repeat: Option<String>,
@@ -207,10 +217,16 @@ impl CampaignView {
             language: content.language,
             transliterate: content.transliterate,
             validity_s: content.validity_s,
+            send_window: content.send_window,
+            shorten_links: content.shorten_links,
             tags: content.tags,
             callback_url: content.callback_url,
             audience: None,
-            schedule: c.plan.map(|p| ScheduleView { at: p.at, time_zone: p.time_zone, repeat: p.repeat }),
+            schedule: c.plan.map(|p| ScheduleView {
+                at: p.at,
+                time_zone: (!p.local_time).then_some(p.time_zone),
+                repeat: p.repeat,
+            }),
             next_run_at: next.map(rfc3339),
             pace: c.pace,
             runs: c.runs,
@@ -308,9 +324,11 @@ async fn judge(app: &App, caller: &Caller, c: &mut Campaign, body: CampaignBody)
     set(&mut content.language, body.language);
     set(&mut content.transliterate, body.transliterate);
     set(&mut content.validity_s, body.validity_s);
+    set(&mut content.send_window, body.send_window);
     set(&mut content.callback_url, body.callback_url);
     set(&mut c.pace, body.pace);
     content.flash = body.flash.unwrap_or(content.flash);
+    content.shorten_links = body.shorten_links.unwrap_or(content.shorten_links);
     content.tags = body.tags.unwrap_or_else(|| std::mem::take(&mut content.tags));
     if c.pace.is_some_and(|pace| !(1..=PACE_MAX).contains(&pace)) {
         problem = problem.and(Code::InvalidValue, "#/pace", "1 to 100,000 messages a second");
@@ -336,7 +354,7 @@ fn check(app: &App, caller: &Caller, content: &Content) -> Problem {
     let terms = app.pipeline.terms();
     let rules = app.rules(caller, &terms, app.clock.now_ms());
     let with_text = Content { text: Some(content.text.clone().unwrap_or_else(|| "-".into())), ..content.clone() };
-    match campaigns::content(&with_text, &rules) {
+    match campaigns::content(&with_text, None, &rules) {
         Ok(_) => Code::InvalidRequest.into(),
         Err(mistakes) => mistakes.into(),
     }

@@ -31,6 +31,10 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Tr
                 tracing::info!(campaign = %c.id, entry, "an entry of the audience of campaign {} is gone", c.id);
                 return fail(app, c, Reason::AudienceGone).await.map(|()| false);
             }
+            Err(AudienceError::Unread(entry, why)) => {
+                tracing::info!(campaign = %c.id, entry, %why, "a source of campaign {} could not be read: {why}", c.id);
+                return fail(app, c, Reason::SourceFailed).await.map(|()| false);
+            }
             Err(AudienceError::Store(error)) => return Err(error.into()),
         };
         read += people.len() as u64;

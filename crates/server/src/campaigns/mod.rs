@@ -19,6 +19,7 @@ use carillon_store::campaign_run::{self, Launched, NewRun};
 use carillon_store::email::{EmailKind, NewEmail};
 use carillon_store::hot::IdempotencyKey;
 use carillon_store::{StoreError, message, user};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
 
@@ -120,7 +121,11 @@ async fn begin(app: &App, c: &Campaign) -> Result<(), Trouble> {
             None => fail(app, c, Reason::TooLate).await,
         };
     }
-    match launch(app, c, None).await {
+    // The runner came to it when the first clock on earth showed its time.
+    let local = c.plan.as_ref().filter(|plan| plan.local_time).zip(c.look_at);
+    let local_at =
+        local.and_then(|(_, at)| Some(jiff::Timestamp::from_millisecond(at).ok()?.to_zoned(first_clock()?).datetime()));
+    match launch(app, c, local_at, None).await {
         Ok(_) => Ok(()),
         Err(NotLaunched::Suspended) => fail(app, c, Reason::AccountSuspended).await,
         Err(NotLaunched::Wrong(mistakes)) => {
@@ -216,8 +221,13 @@ impl From<StoreError> for NotLaunched {
     }
 }
 
-/// Begins a run of a campaign, whose state allows it.
-pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Result<Launched, NotLaunched> {
+/// Begins a run of a campaign, whose state allows it. With `local_at` each of its messages goes at that time where its recipient is.
+pub async fn launch(
+    app: &App,
+    c: &Campaign,
+    local_at: Option<DateTime>,
+    key: Option<IdempotencyKey>,
+) -> Result<Launched, NotLaunched> {
     let (account, now) = (c.id.account(), app.clock.now_ms());
     let Some(to) = c.state.after(Action::Launch) else { return Ok(Launched::Lost) };
     let known = app.account(account).await?;
@@ -225,11 +235,12 @@ pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Res
         return Err(NotLaunched::Suspended);
     }
     let terms = app.pipeline.terms();
-    let content = content(&c.content, &app.rules_of(account, &known, &terms, now)).map_err(NotLaunched::Wrong)?;
+    let content = content(&c.content, None, &app.rules_of(account, &known, &terms, now)).map_err(NotLaunched::Wrong)?;
     let run = NewRun {
         id: BatchId::new(now, app.ids.next(), account),
         campaign: c.id,
         number: c.runs + 1,
+        local_at: local_at.map(|at| at.to_string()),
         place: Place::default().to_text(),
         body: content.body.clone(),
         tags: content.extra.as_ref().and_then(|e| e.tags.clone()),
@@ -243,9 +254,10 @@ pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Res
     Ok(launched)
 }
 
-/// What a campaign sends, judged by the rules of the moment.
-pub fn content(content: &Content, rules: &Rules<'_>) -> Result<prepare::Content, Vec<Mistake>> {
-    prepare::content(&draft(content), rules, &mut |below| rand::random_range(0..below))
+/// What a campaign sends, judged by the rules of the moment. `local_at` is when, where each recipient is.
+pub fn content(content: &Content, local_at: Option<&str>, rules: &Rules<'_>) -> Result<prepare::Content, Vec<Mistake>> {
+    let draft = Draft { scheduled_at: local_at, local_time: local_at.is_some(), ..draft(content) };
+    prepare::content(&draft, rules, &mut |below| rand::random_range(0..below))
 }
 
 /// As the pipeline judges it.
@@ -258,6 +270,8 @@ pub fn draft(c: &Content) -> Draft<'_> {
         language: c.language.as_deref(),
         transliterate: c.transliterate,
         validity_s: c.validity_s,
+        send_window: c.send_window.as_ref(),
+        shorten_links: c.shorten_links,
         tags: c.tags.iter().map(String::as_str).collect(),
         callback_url: c.callback_url.as_deref(),
         bulk: true,
@@ -265,11 +279,18 @@ pub fn draft(c: &Content) -> Draft<'_> {
     }
 }
 
-/// The schedule a plan means; `None` if it was written by a newer version, or its zone is no more.
+/// Where each day begins.
+const FIRST_CLOCK: &str = "Pacific/Kiritimati";
+
+fn first_clock() -> Option<TimeZone> {
+    TimeZone::get(FIRST_CLOCK).ok()
+}
+
+/// The schedule a plan means, of one by local time when the first clock on earth shows it; `None` if it was written by a newer version, or its zone is no more.
 pub fn schedule_of(plan: &Plan) -> Option<Schedule> {
     Some(Schedule {
         at: plan.at.parse().ok()?,
-        zone: TimeZone::get(&plan.time_zone).ok()?,
+        zone: if plan.local_time { first_clock()? } else { TimeZone::get(&plan.time_zone).ok()? },
         repeat: plan.repeat.as_deref().map(str::parse).transpose().ok()?,
     })
 }

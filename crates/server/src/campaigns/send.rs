@@ -55,7 +55,7 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<(), Trou
         let now = app.clock.now_ms();
         let terms = app.pipeline.terms();
         let rules = app.rules_of(account, &known, &terms, now);
-        let chunk = match super::content(&c.content, &rules) {
+        let chunk = match super::content(&c.content, run.local_at.as_deref(), &rules) {
             Ok(content) => Chunk::of(&content, &rules, &waiting),
             Err(mistakes) => {
                 let codes: Vec<&str> = mistakes.iter().map(|m| m.code).collect();
@@ -229,7 +229,7 @@ pub(super) async fn retry(app: &App, c: &Campaign, id: BatchId) -> Result<(), Tr
     let known = app.account(account).await?;
     let terms = app.pipeline.terms();
     let rules = app.rules_of(account, &known, &terms, now);
-    let needed = match (super::content(&c.content, &rules), waiting.first()) {
+    let needed = match (super::content(&c.content, run.local_at.as_deref(), &rules), waiting.first()) {
         (Ok(content), Some(w)) => message(&content, &rules, w, 0).map_or(Money::ZERO, |m| m.held()),
         // Whatever is in the way now: going on says what it is.
         _ => Money::ZERO,

@@ -35,7 +35,7 @@ fn shift(from: State, to: State, now: i64) -> Shift<'static> {
 
 fn run(campaign: CampaignId, n: u64, now: i64) -> NewRun {
     let id = BatchId::new(now, n, campaign.account());
-    NewRun { id, campaign, number: n as u32, place: "here".into(), body: "Shared".into(), tags: None }
+    NewRun { id, campaign, number: n as u32, place: "here".into(), body: "Shared".into(), tags: None, local_at: None }
 }
 
 /// The n-th of some numbers; tags are in the order of the numbers, from -2 on.

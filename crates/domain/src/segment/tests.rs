@@ -69,6 +69,18 @@ fn what_filters_mean() {
             Filter::Is(Condition::Activity { what: Activity::Delivered, since_day: 20_748, at_least: 2 }),
         ),
         (
+            json!({"activity": "clicked", "within_days": 1}),
+            Filter::Is(Condition::Activity { what: Activity::Clicked, since_day: 20_777, at_least: 1 }),
+        ),
+        (
+            json!({"consent": "opted_in"}),
+            Filter::Is(Condition::Consent(Category::Promotional, consent::Status::OptedIn)),
+        ),
+        (
+            json!({"not": {"consent": "opted_out", "category": "transactional"}}),
+            not(Filter::Is(Condition::Consent(Category::Transactional, consent::Status::OptedOut))),
+        ),
+        (
             json!({"any": [{"tag": "a"}, {"not": {"all": [{"tag": "b"}]}}]}),
             Filter::Any(vec![
                 Filter::Is(Condition::Tag("a".into())),

@@ -209,6 +209,8 @@ ids! {
     GroupId = "grp";
     /// A mail to a person.
     EmailId = "eml";
+    /// A saved report.
+    ReportId = "rpt";
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ pub mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throughput;
+pub mod usage;
 pub mod user;
 pub mod verification;
 pub mod webhook;

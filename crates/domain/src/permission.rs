@@ -57,6 +57,8 @@ scopes! {
     ContactsRead = "contacts:read";
     /// Change contacts, groups and the attributes they may have.
     ContactsManage = "contacts:manage";
+    /// Save reports and have them mailed.
+    ReportsManage = "reports:manage";
     /// Operate the platform: every account, credit, prices.
     Operate = "platform:operate";
 }
@@ -153,6 +155,7 @@ impl Role {
                 MediaManage,
                 ContactsRead,
                 ContactsManage,
+                ReportsManage,
             ]),
             Role::Admin | Role::Owner => Scopes::account_all(),
         }

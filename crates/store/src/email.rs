@@ -16,12 +16,19 @@ pub enum EmailKind {
     PasswordReset = 2,
     /// One of their webhook endpoints was given up.
     WebhookDisabled = 3,
+    /// A saved report, on its schedule.
+    Report = 10,
 }
 
 impl EmailKind {
     /// All of them.
-    pub const ALL: [EmailKind; 4] =
-        [EmailKind::Verification, EmailKind::Welcome, EmailKind::PasswordReset, EmailKind::WebhookDisabled];
+    pub const ALL: [EmailKind; 5] = [
+        EmailKind::Verification,
+        EmailKind::Welcome,
+        EmailKind::PasswordReset,
+        EmailKind::WebhookDisabled,
+        EmailKind::Report,
+    ];
 
     /// Its name, for logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +37,7 @@ impl EmailKind {
             EmailKind::Welcome => "welcome",
             EmailKind::PasswordReset => "password_reset",
             EmailKind::WebhookDisabled => "webhook_disabled",
+            EmailKind::Report => "report",
         }
     }
 }

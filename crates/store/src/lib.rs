@@ -32,6 +32,7 @@ pub mod number_range;
 pub mod platform;
 pub mod rate;
 pub mod replacement;
+pub mod report;
 pub mod route;
 pub mod sender;
 pub mod session;

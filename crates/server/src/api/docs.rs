@@ -24,6 +24,7 @@ use super::error::{Code, ProblemBody};
         (name = "Verifications", description = "Verify that somebody holds a number."),
         (name = "Two-way", description = "What phones write, conversations, and what answers by itself."),
         (name = "Contacts", description = "People to write to: what is known of them, groups and tags."),
+        (name = "Reports", description = "What became of messages: by day, country, connection, status, reason and batch; saved reports, mailed on a schedule."),
         (name = "Suppressions", description = "Numbers that must not be written to."),
         (name = "Account", description = "The account, its balance and its settings."),
         (name = "Access", description = "Signing in, sessions and API keys."),

@@ -132,6 +132,8 @@ codes! {
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";
     TooLateToCancel = "too_late_to_cancel", 409, final, "The message cannot be canceled any more", "A carrier has it, or it has ended: read its `status`.";
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
+    // Reports.
+    ReportTooLarge = "report_too_large", 400, final, "The report has too many rows", "Ask for fewer days or groups.";
     // Verifying numbers.
     VerificationEnded = "verification_ended", 409, final, "The verification has ended", "`status` says how; begin a new one.";
     VerificationResendTooSoon = "verification_resend_too_soon", 429, retry, "The last code was sent a moment ago", "Wait as long as `Retry-After` says.";

@@ -37,7 +37,7 @@ macro_rules! permissions {
 }
 permissions! {
     MessagesSend MessagesRead BillingRead KeysManage AccountRead AccountWrite VerificationsManage SendersManage SuppressionsManage
-    WebhooksManage InboundRead ConnectionsManage MediaManage SmppManage ContactsRead ContactsManage Operate
+    WebhooksManage InboundRead ConnectionsManage MediaManage SmppManage ContactsRead ContactsManage ReportsManage Operate
 }
 
 /// A caller who may do `P`.

@@ -38,6 +38,7 @@ pub mod messages;
 pub mod number_ranges;
 pub mod ops;
 pub mod recipients;
+pub mod reports;
 pub mod routes;
 pub mod sender_review;
 pub mod senders;
@@ -47,6 +48,7 @@ pub mod smpp_credentials;
 pub mod suppression_lists;
 pub mod suppressions;
 pub mod throughput;
+pub mod usage;
 pub mod verifications;
 pub mod webhook_deliveries;
 pub mod webhook_endpoints;
@@ -180,6 +182,13 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::change_members))
         .routes(routes!(contact_attributes::list))
         .routes(routes!(contact_attributes::declare, contact_attributes::delete))
+        // Reports
+        .routes(routes!(usage::read))
+        .routes(routes!(usage::summary))
+        .routes(routes!(usage::of_batch))
+        .routes(routes!(reports::create, reports::list))
+        .routes(routes!(reports::read, reports::replace, reports::delete))
+        .routes(routes!(reports::run))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

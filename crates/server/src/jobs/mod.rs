@@ -1,7 +1,9 @@
-//! What goes on beside requests and messages: the SQLite log is checkpointed, and what nobody waits for any more is swept away.
+//! What goes on beside requests and messages: the SQLite log is checkpointed, what nobody waits for any more is swept away,
+//! usage is added up, and reports are mailed.
 
 mod follow;
 pub mod sweep;
+pub mod usage;
 
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 pub fn start(app: &App) {
     tokio::spawn(sweep::run(app.clone()));
     tokio::spawn(follow::run(app.clone()));
+    tokio::spawn(usage::run(app.clone()));
     let Db::Sqlite(file) = &app.db else { return };
     let mut checkpointer = match Checkpointer::open(file) {
         Ok(checkpointer) => checkpointer,

@@ -78,6 +78,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("keyword-rules") => foreign("kwr_"),
             Some("suppressions") => foreign("sup_"),
             Some("contacts") => foreign("ctc_"),
+            Some("reports") => foreign("rpt_"),
             Some("groups") => foreign("grp_"),
             Some("admin") => victim.id.to_string(),
             _ => panic!("{path}: say here which id of the victim to try"),

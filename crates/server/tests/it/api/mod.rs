@@ -18,6 +18,7 @@ mod openapi;
 mod provider_inbound;
 mod provider_secrets;
 mod rates;
+mod reports;
 mod requests;
 mod retention;
 mod routes;

@@ -6,7 +6,7 @@ ALTER TABLE message ADD COLUMN country INTEGER NOT NULL DEFAULT 0;
 
 -- What commits of the hot path counted: one row a commit, in the same transaction. A job adds it up below and takes it away.
 CREATE TABLE usage_log (
-    seq    INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    seq    INTEGER NOT NULL PRIMARY KEY,
     counts BLOB    NOT NULL                   -- store::usage::Tally
 ) STRICT;
 

@@ -10,7 +10,7 @@ use crate::usage::{Cell, End, Sums, Tally};
 
 impl Row {
     /// Remembers as what it counts already: something may still be learned of a message that has ended.
-    pub(crate) fn as_read(mut self, id: MessageId) -> Row {
+    pub(crate) fn with_count(mut self, id: MessageId) -> Row {
         self.counted = self.end(id);
         self
     }

@@ -209,7 +209,7 @@ mod tests {
             (Filter::default(), &[Dimension::Day][..], "USING PRIMARY KEY (account_no=? AND day>? AND day<?)"),
             (
                 Filter { countries: vec![1, 2], ..Filter::default() },
-                &Dimension::ALL[..],
+                Dimension::ALL,
                 "USING PRIMARY KEY (account_no=? AND day>",
             ),
             (

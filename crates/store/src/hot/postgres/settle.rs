@@ -133,7 +133,7 @@ pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> 
     let mut transaction = None;
     for r in rows.await? {
         let id = MessageId(r.try_get(15)?);
-        read.rows.insert(id, row_of(&r)?.as_read(id));
+        read.rows.insert(id, row_of(&r)?.with_count(id));
         if transaction.is_none() {
             transaction = Some(r.try_get(18)?);
         }

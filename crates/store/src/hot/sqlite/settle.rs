@@ -118,7 +118,7 @@ fn read<'a>(tx: &Connection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreE
     read.rows.reserve(ids.len());
     for id in ids {
         if let Some(row) = message.query_row(params![id.account().as_i64(), id.0.as_bytes()], read_row).optional()? {
-            read.rows.insert(*id, row.as_read(*id));
+            read.rows.insert(*id, row.with_count(*id));
         }
     }
     Ok(read)

@@ -138,7 +138,8 @@ pub async fn due(db: &Db, now: i64, limit: u32) -> Result<Vec<Report>, StoreErro
 }
 
 /// Has the mails of a report sent and moves it to its next time, in one transaction: after a crash either both happened or neither. `false`, and
-/// nothing happened, if it is not due any more as it was read: changed, deleted, or mailed by another. Wake the sender after it.
+/// nothing happened, if it is not due any more as it was read: deleted, mailed by another, or changed, which gives it a time to come. Wake
+/// the sender after it.
 pub async fn mailed(
     db: &Db,
     report: &Report,
@@ -148,14 +149,13 @@ pub async fn mailed(
 ) -> Result<bool, StoreError> {
     Ok(write_db!(db, |tx| {
         let moved = sqlx::query(
-            "UPDATE report SET next_at = $4, sent_at = $5 WHERE account_no = $1 AND id = $2 AND next_at = $3 AND definition = $6",
+            "UPDATE report SET next_at = $4, sent_at = $5 WHERE account_no = $1 AND id = $2 AND next_at = $3",
         )
         .bind(report.id.account().as_i64())
         .bind(report.id.0)
         .bind(report.next_at)
         .bind(next_at)
         .bind(now)
-        .bind(json(&report.definition))
         .execute(&mut *tx)
         .await?
         .rows_affected();

@@ -14,7 +14,7 @@ use crate::reporting::{self, Question, ReportError, Table};
 
 /// Seldom enough that messages of many accounts fall together, often enough that reports are of now.
 const EVERY: Duration = Duration::from_secs(3);
-/// Reports mailed in one round.
+/// Reports read at a time.
 const AT_ONCE: u32 = 20;
 /// Octets of a table that is mailed: larger ones are to be fetched.
 const CSV_MAX: usize = 2 * 1024 * 1024;
@@ -34,10 +34,15 @@ pub(super) async fn run(app: App) {
 /// One round: all that was counted so far, and all reports that are due by the app's clock.
 pub async fn once(app: &App) -> Result<(), StoreError> {
     while usage::fold(&app.db).await? > 0 {}
-    for report in report::due(&app.db, app.clock.now_ms(), AT_ONCE).await? {
-        mail(app, &report).await?;
+    loop {
+        let due = report::due(&app.db, app.clock.now_ms(), AT_ONCE).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        for report in &due {
+            mail(app, report).await?;
+        }
     }
-    Ok(())
 }
 
 /// Has one report mailed, and moves it to its next time from now: what was missed while nothing ran is mailed once.

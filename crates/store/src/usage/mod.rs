@@ -154,8 +154,8 @@ impl Tally {
                 error: i16::from_be_bytes(take(&mut rest)),
                 speed: i16::from_be_bytes(take(&mut rest)),
             };
-            let mut sum = || i64::from_be_bytes(take(&mut rest));
-            self.add(cell, Sums { messages: sum(), parts: sum(), captured: sum() });
+            let mut next = || i64::from_be_bytes(take(&mut rest));
+            self.add(cell, Sums { messages: next(), parts: next(), captured: next() });
         }
         Ok(())
     }

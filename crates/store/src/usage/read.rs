@@ -139,10 +139,12 @@ fn text(filter: &Filter, by: &[Dimension]) -> String {
         one_of("state", filter.states.len()),
         one_of("error_code", filter.errors.len()),
     ];
+    // A batch is found by its own index, whatever the days: told of both, SQLite would rather look through the days.
+    let day = if filter.batches.is_empty() { "day" } else { "+day" };
     let of_ends = filter.asks_for_ends() || by.iter().any(|dimension| dimension.is_of_ends());
     format!(
         "SELECT {}, state, speed, CAST(SUM(messages) AS BIGINT), CAST(SUM(parts) AS BIGINT), CAST(SUM(captured) AS BIGINT)
-         FROM usage_day WHERE account_no = $1 AND day BETWEEN $2 AND $3{}{}
+         FROM usage_day WHERE account_no = $1 AND {day} BETWEEN $2 AND $3{}{}
          GROUP BY {grouped}state, speed LIMIT {}",
         shown.join(", "),
         conditions.concat(),

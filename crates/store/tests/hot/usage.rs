@@ -1,5 +1,6 @@
 //! What commits count, how it is read, and that it can be counted anew. That it is what the messages say is verified after every test.
 
+use carillon_domain::id::BatchId;
 use carillon_domain::message::State;
 use carillon_domain::phone::Country;
 use carillon_domain::report::Dimension;
@@ -116,6 +117,18 @@ async fn what_became_of_messages_by_group() {
             let groups = usage::totals(&w.db, a, ALL_DAYS, filter, by).await.unwrap().unwrap();
             assert_eq!(groups.iter().map(shown).collect::<Vec<_>>(), *expected, "{by:?}");
         }
+        let groups = usage::totals(&w.db, a, ALL_DAYS, &Filter::default(), &[Batch]).await.unwrap().unwrap();
+        let batch = groups.iter().find_map(|group| group.key.batch.flatten()).unwrap();
+        let of = |account| {
+            let filter = Filter { batches: vec![batch, BatchId::new(w.now, 99, account)], ..Filter::default() };
+            let db = w.db.clone();
+            async move { usage::totals(&db, account, ALL_DAYS, &filter, &[]).await.unwrap().unwrap() }
+        };
+        assert_eq!(
+            of(a).await.iter().map(shown).collect::<Vec<_>>(),
+            [": 1 accepted, 0 ended, 0 delivered, 0 parts, 0"]
+        );
+        assert!(of(b).await.is_empty(), "another account's batch");
         let day = (w.now / 86_400_000) as i32;
         for (days, accepted) in [((day, day), 5), ((day - 9, day - 1), 0), ((day + 1, day + 9), 0)] {
             let groups = usage::totals(&w.db, a, days, &Filter::default(), &[Dimension::Day]).await.unwrap().unwrap();

@@ -42,6 +42,7 @@ pub mod number_range;
 pub mod platform;
 pub mod rate;
 pub mod replacement;
+pub mod report;
 pub mod route;
 pub mod sender;
 pub mod session;
@@ -56,6 +57,7 @@ pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throughput;
+pub mod usage;
 pub mod user;
 pub mod verification;
 pub mod webhook;

@@ -47,6 +47,7 @@ pub mod number_ranges;
 pub mod ops;
 mod preferences;
 pub mod recipients;
+pub mod reports;
 pub mod routes;
 pub mod scheduling;
 pub mod segments;
@@ -62,6 +63,7 @@ pub mod suppression_lists;
 pub mod suppressions;
 pub mod templates;
 pub mod throughput;
+pub mod usage;
 pub mod verifications;
 pub mod webhook_deliveries;
 pub mod webhook_endpoints;
@@ -233,6 +235,13 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::read, templates::change, templates::delete))
         .routes(routes!(templates::preview))
+        // Reports
+        .routes(routes!(usage::read))
+        .routes(routes!(usage::summary))
+        .routes(routes!(usage::of_batch))
+        .routes(routes!(reports::create, reports::list))
+        .routes(routes!(reports::read, reports::replace, reports::delete))
+        .routes(routes!(reports::run))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

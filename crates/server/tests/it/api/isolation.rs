@@ -80,6 +80,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("suppressions") => foreign("sup_"),
             Some("contacts") => foreign("ctc_"),
             Some("contact-imports") => foreign("imp_"),
+            Some("reports") => foreign("rpt_"),
             Some("groups") => foreign("grp_"),
             Some("segments") => foreign("seg_"),
             Some("sources") => foreign("src_"),

@@ -23,6 +23,7 @@ mod preferences;
 mod provider_inbound;
 mod provider_secrets;
 mod rates;
+mod reports;
 mod requests;
 mod retention;
 mod routes;

@@ -65,8 +65,8 @@ async fn killed(database: String, people: usize, times: i64) {
     let total = people as i64;
     // One in a hundred stands there twice, and one number is none.
     let rows: String = (0..people).chain((0..people).step_by(100)).map(|n| format!("{},n{n}\n", number(n))).collect();
-    let file = world.api.upload("/v1/audience-files", format!("phone,name\nnobody,x\n{rows}")).await;
-    let body = json!({"name": "Black Friday", "text": "Hi {{name}}", "audience": [{"file": file["id"]}]});
+    let file = world.api.upload("/v1/audience-files", "text/csv", format!("phone,name\nnobody,x\n{rows}")).await.json();
+    let body = json!({"name": "Black Friday", "text": "Hi {{name}}", "category": "transactional", "audience": [{"file": file["id"]}]});
     let made = world.api.post("/v1/campaigns", "", &body).await.unwrap().json();
     let id = made["id"].as_str().unwrap().to_owned();
     launch(&world, &id).await;

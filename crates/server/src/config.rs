@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 pub use connection::{Alphabet, Bind, Concat, Connection, IdBase, Kind, UnknownPolicy};
 pub use sections::{
-    Accounts, Auth, Config, Data, Database, Email, Imports, Limits, Log, LogFormat, MailTls, Media, MediaPlace,
+    Accounts, Auth, Config, Data, Database, Email, Faces, Imports, Limits, Log, LogFormat, MailTls, Media, MediaPlace,
     OpenMode, Otp, Pipeline, Prices, Sandbox, Server, SmppServer, Webhooks,
 };
 

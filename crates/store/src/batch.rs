@@ -109,3 +109,17 @@ pub async fn list(db: &Db, account: AccountNo, before: Option<BatchId>, limit: u
         .await)?;
     rows.into_iter().map(Batch::try_from).collect()
 }
+
+/// Up to `limit` accepted batches of an account behind the newest `offset`, newest first; without their refusals.
+pub async fn page(db: &Db, account: AccountNo, offset: u32, limit: u32) -> Result<Vec<Batch>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS}, NULL AS refusals FROM batch WHERE account_no = $1 AND state = 1 ORDER BY id DESC LIMIT $2 OFFSET $3"
+    );
+    let rows: Vec<Row> = read_db!(db, |c| sqlx::query_as(crate::db::built(text))
+        .bind(account.as_i64())
+        .bind(i64::from(limit))
+        .bind(i64::from(offset))
+        .fetch_all(c)
+        .await)?;
+    rows.into_iter().map(Batch::try_from).collect()
+}

@@ -464,3 +464,30 @@ pub async fn open_of_batch(
     let next = open.last().copied().filter(|_| open.len() == limit as usize);
     Ok(OpenOfBatch { open, next })
 }
+
+/// How long after its id the messages of a batch may come, milliseconds: they are stored in chunks, each offered for a minute.
+const LOADING_MAX_MS: i64 = 3_600_000;
+
+/// The message of a batch to a number (its keyed hash), and where it stands.
+pub async fn of_batch_to(
+    db: &Db,
+    account: AccountNo,
+    batch: BatchId,
+    phone_tag: i64,
+) -> Result<(MessageId, State), StoreError> {
+    let top = MessageId::new(batch.millis() + LOADING_MAX_MS, 0, account);
+    let (id, state): (Uuid, i16) = read_db!(db, |c| {
+        sqlx::query_as(
+            "SELECT id, state FROM message WHERE account_no = $1 AND id > $2 AND id < $3 AND batch_id = $4 AND phone_tag = $5 LIMIT 1",
+        )
+        .bind(account.as_i64())
+        .bind(crate::hot::oldest_of(batch.0))
+        .bind(top.0)
+        .bind(batch.0)
+        .bind(phone_tag)
+        .fetch_one(c)
+        .await
+    })?;
+    let state = State::from_number(state).ok_or_else(|| StoreError::Broken(format!("state {state} of {id}")))?;
+    Ok((MessageId(id), state))
+}

@@ -169,6 +169,15 @@ pub async fn by_id(db: &Db, account: AccountNo, id: SourceId) -> Result<Source, 
     Ok(read(row))
 }
 
+/// The newest source of that name, if there is one.
+pub async fn by_name(db: &Db, account: AccountNo, name: &str) -> Result<Option<Source>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM source WHERE account_no = $1 AND name = $2 ORDER BY id DESC LIMIT 1");
+    let row: Option<Stored> = read_db!(db, |c| {
+        sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(name).fetch_optional(c).await
+    })?;
+    Ok(row.map(read))
+}
+
 /// Up to `limit` of an account's sources before an id, newest first.
 pub async fn list(
     db: &Db,

@@ -212,10 +212,10 @@ impl BatchView {
 }
 
 /// A batch ready for the store.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) caller: Caller,
     pub(super) key: Option<IdempotencyKey>,
-    pub(super) batch: NewBatch,
+    pub(crate) batch: NewBatch,
     pub(super) messages: Vec<NewMessage>,
 }
 
@@ -239,21 +239,26 @@ pub async fn create(
         tokio::task::spawn_blocking(work).await.map_err(|_| Code::Internal)??
     };
     let caller = prepared.caller.clone();
-    let (verdict, prepared) = if prepared.messages.len() <= ONE_STEP_MAX {
-        submit(&app, prepared).await?
+    let (batch, replayed) = accept(&app, prepared).await?;
+    let answer = BatchView::whole(batch, &caller).accepted();
+    Ok(if replayed { idempotency::replayed(answer) } else { answer })
+}
+
+/// Stores it and holds its price. The batch, and whether the same request had been taken before.
+pub(crate) async fn accept(app: &App, prepared: Prepared) -> Result<(Batch, bool), Problem> {
+    let caller = prepared.caller.clone();
+    let (verdict, shown) = if prepared.messages.len() <= ONE_STEP_MAX {
+        submit(app, prepared).await?
     } else {
         // A caller who hangs up must not leave it half loaded.
         let app = app.clone();
         tokio::spawn(async move { loading::submit(&app, prepared).await }).await.map_err(|_| Code::Internal)??
     };
     match verdict {
-        Verdict::Accepted { count, refusals, .. } => Ok(taken(prepared, count, refusals).accepted()),
+        Verdict::Accepted { count, refusals, .. } => Ok((taken(shown, count, refusals), false)),
         Verdict::Replayed { resource } => {
             let batch = batch::by_id(&app.db, caller.account, BatchId::from_uuid(resource)).await?;
-            if !batch.accepted {
-                return Err(Code::IdempotencyInFlight.into());
-            }
-            Ok(idempotency::replayed(BatchView::whole(batch, &caller).accepted()))
+            if batch.accepted { Ok((batch, true)) } else { Err(Code::IdempotencyInFlight.into()) }
         }
         verdict => Err(sending::refusal(&verdict, &caller.info.currency)),
     }
@@ -262,7 +267,7 @@ pub async fn create(
 /// Whether there may be many recipients in it.
 fn is_heavy(bytes: &[u8]) -> bool {
     let names = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
-    bytes.len() > HEAVY_BYTES || names(b"\"group\"") || names(b"\"tag\"")
+    bytes.len() > HEAVY_BYTES || names(b"\"group\"") || names(b"\"tag\"") || names(b"\"status\"")
 }
 
 /// In one transaction; gives back what is needed for the answer.
@@ -275,7 +280,6 @@ async fn submit(app: &App, prepared: Prepared) -> Result<(Verdict, Shown), Probl
 
 /// What the answer shows of a batch that went to the store.
 pub(super) struct Shown {
-    caller: Caller,
     batch: NewBatch,
     /// Parts and price of each message, in order.
     priced: Vec<(u8, Money)>,
@@ -285,14 +289,14 @@ impl Shown {
     pub(super) fn of(p: &Prepared) -> Shown {
         let batch = NewBatch { refusals: Vec::new(), ..p.batch.clone() };
         let priced = p.messages.iter().map(|m| (m.parts, price(m))).collect();
-        Shown { caller: p.caller.clone(), batch, priced }
+        Shown { batch, priced }
     }
 }
 
-fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> BatchView {
+fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> Batch {
     let total = count as i32;
     let priced = &shown.priced[..count as usize];
-    let batch = Batch {
+    Batch {
         id: shown.batch.id,
         accepted: true,
         body: shown.batch.body,
@@ -307,8 +311,7 @@ fn taken(shown: Shown, count: u32, refusals: Vec<(u32, &'static str)>) -> BatchV
         client_ref: shown.batch.client_ref,
         tags: shown.batch.tags,
         refusals: refusals.into_iter().map(|(index, code)| (index, code.to_owned())).collect(),
-    };
-    BatchView::whole(batch, &shown.caller)
+    }
 }
 
 async fn prepare_batch(
@@ -317,10 +320,20 @@ async fn prepare_batch(
     headers: &HeaderMap,
     bytes: &Bytes,
 ) -> Result<Prepared, Problem> {
-    let mut sending = Sending::read(bytes)?;
+    let sending = Sending::read(bytes)?;
     let caller = asker.named(app, sending.client_id()).await?;
-    sending.attach(app, &caller).await?;
     let key = idempotency::key(headers, "POST /v1/batches", bytes)?;
+    prepare(app, caller, key, sending).await
+}
+
+/// Finds everybody, makes and prices their messages; or all that is wrong.
+pub(crate) async fn prepare(
+    app: &App,
+    caller: Caller,
+    key: Option<IdempotencyKey>,
+    mut sending: Sending<'_>,
+) -> Result<Prepared, Problem> {
+    sending.attach(app, &caller).await?;
     let terms = app.pipeline.terms();
     let now = app.clock.now_ms();
     let rules = app.rules(&caller, &terms, now);

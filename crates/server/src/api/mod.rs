@@ -89,6 +89,7 @@ use utoipa_axum::routes;
 use crate::access::address::Client;
 use crate::access::limit::{self, Class};
 use crate::app::App;
+use crate::faces;
 use error::{Code, Problem};
 
 /// Every route of the API, and the document that describes them.
@@ -259,7 +260,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(app: App) -> Router {
     let (api, document) = routes();
     let document: Arc<str> = document.to_json().expect("the document is plain data").into();
-    api.route("/metrics", get(ops::metrics))
+    api.merge(faces::router(&app.config.faces))
+        .route("/metrics", get(ops::metrics))
         // Carriers call it, each at an address of its own; nobody else has a use for it.
         .route("/v1/callbacks/{connection}/{token}", get(callbacks::take).post(callbacks::take))
         .route("/", get(docs::start))
@@ -322,10 +324,13 @@ async fn finish(State(app): State<App>, request: Request, next: Next) -> Respons
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let (mut response, standing) = limited(&app, started, request, next).await;
-    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        response = with_headers_of(&response, problem.render(id.as_str()));
-    } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response = with_headers_of(&response, Problem::from(Code::MethodNotAllowed).render(id.as_str()));
+    let mut problem = response.extensions_mut().remove::<Arc<Problem>>();
+    if problem.is_none() && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        problem = Some(Arc::new(Code::MethodNotAllowed.into()));
+    }
+    if let Some(problem) = problem {
+        let rendered = faces::refusal(route.as_ref().map_or("", MatchedPath::as_str), &problem, id.as_str());
+        response = with_headers_of(&response, rendered);
     }
     response.headers_mut().insert(REQUEST_ID, id.0.clone());
     if let Some(standing) = standing {

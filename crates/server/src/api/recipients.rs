@@ -32,7 +32,7 @@ const VARIABLES_MAX: usize = 50;
 /// Places of repeated numbers that an answer lists.
 const DUPLICATES_SHOWN: usize = 100;
 
-/// One element of `to`: a phone number, or an object with exactly one of `phone`, `contact`, `group`, `segment`, `tag` and `source`.
+/// One element of `to`: a phone number, or an object with exactly one of `phone`, `contact`, `group`, `segment`, `tag`, `status` and `source`.
 // For the documentation alone: `Recipient` reads it.
 #[derive(ToSchema)]
 #[serde(untagged)]
@@ -64,6 +64,8 @@ pub struct RecipientObject {
     segment: Option<String>,
     /// A label: every contact that has it.
     tag: Option<String>,
+    /// Every contact of this status.
+    status: Option<String>,
     /// Id of a source: every row it has.
     source: Option<String>,
 }
@@ -95,6 +97,8 @@ pub struct Object<'a> {
     segment: Option<Text<'a>>,
     #[serde(borrow)]
     tag: Option<Text<'a>>,
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
     #[serde(borrow)]
     source: Option<Text<'a>>,
 }
@@ -197,6 +201,7 @@ enum Whom<'b> {
     Group(&'b str),
     Segment(&'b str),
     Tag(&'b str),
+    Status(&'b str),
     Source(&'b str),
 }
 
@@ -211,12 +216,14 @@ impl Object<'_> {
             ("group", &self.group),
             ("segment", &self.segment),
             ("tag", &self.tag),
+            ("status", &self.status),
             ("source", &self.source),
         ];
         let mut given = kinds.into_iter().filter_map(|(kind, value)| Some((kind, value.as_ref()?.as_str())));
         match (given.next(), given.next()) {
             (None, _) => {
-                Err(refuse("missing_field", "name a `phone`, `contact`, `group`, `segment`, `tag` or `source`".into()))
+                let detail = "name a `phone`, `contact`, `group`, `segment`, `tag`, `status` or `source`";
+                Err(refuse("missing_field", detail.into()))
             }
             (Some((kind, _)), Some((other, _))) => {
                 Err(refuse("conflicting_fields", format!("`{kind}` and `{other}` are two recipients").into()))
@@ -226,6 +233,7 @@ impl Object<'_> {
             (Some(("group", id)), None) => Ok(Whom::Group(id)),
             (Some(("segment", id)), None) => Ok(Whom::Segment(id)),
             (Some(("tag", tag)), None) => Ok(Whom::Tag(tag)),
+            (Some(("status", status)), None) => Ok(Whom::Status(status)),
             (Some((_, id)), None) => Ok(Whom::Source(id)),
         }
     }
@@ -361,6 +369,10 @@ impl<'a> Gathering<'a> {
             Whom::Tag(tag) => match line(tag, TAG_MAX) {
                 Err(_) => return no("tag", Code::InvalidValue, "a tag is 1 to 40 characters"),
                 Ok(()) => ("tag", Filter { tag: Some(tag), ..Filter::default() }),
+            },
+            Whom::Status(status) => match line(status, TAG_MAX) {
+                Err(_) => return no("status", Code::InvalidValue, "a status is 1 to 40 characters"),
+                Ok(()) => ("status", Filter { status: Some(status), ..Filter::default() }),
             },
             Whom::Source(text) => {
                 let Ok(id) = text.parse::<SourceId>() else {

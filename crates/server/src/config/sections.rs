@@ -37,6 +37,7 @@ pub struct Config {
     pub sandbox: Sandbox,
     pub smpp_server: SmppServer,
     pub inbound: Inbound,
+    pub faces: Faces,
     pub log: Log,
     /// Carriers, in the order they are tried.
     #[serde(rename = "connection")]
@@ -122,6 +123,12 @@ sections! {
         listen: String, tls_listen: String, tls_certificate: PathBuf, tls_key: PathBuf, system_id: String, connections_max: usize,
         bind_timeout_s: u64, enquire_link_s: u64, response_timeout_s: u64, inactivity_s: u64, binds_max: u16, window_max: u16, rate_max: u32,
         keep_days: u16,
+    }
+    /// Other documents' endpoints over the same functions.
+    Faces {
+        course_sms: bool,
+        #[serde(deserialize_with = "super::connection::secret")]
+        delivery_webhook_secret: SecretString,
     }
     /// What is written down.
     Log { level: String, format: LogFormat, }

@@ -52,7 +52,7 @@ fn canceled(id: MessageId, job: Option<Box<Job>>) -> (SettleEntry, oneshot::Rece
     (SettleEntry { item, then: Then::Ended { job, reply: Some(reply) } }, settled)
 }
 
-async fn ended(settled: oneshot::Receiver<Settled>) -> Result<Settled, SubmitError> {
+pub(super) async fn ended(settled: oneshot::Receiver<Settled>) -> Result<Settled, SubmitError> {
     settled.await.map_err(|_| SubmitError::Unavailable("the server is stopping".into()))
 }
 

@@ -16,6 +16,7 @@ pub mod prepare;
 mod pulse;
 pub mod queue;
 mod replace;
+mod reported;
 pub mod routing;
 #[cfg(test)]
 mod sim;

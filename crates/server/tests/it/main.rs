@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod faces;
 mod faults;
 mod hooks;
 mod mail;

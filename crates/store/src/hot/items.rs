@@ -184,6 +184,13 @@ pub enum SettleItem {
         /// Which.
         id: MessageId,
     },
+    /// Somebody who knows it by our id says what became of all of it. Counts only while a carrier has it and has said nothing.
+    Reported {
+        /// Which.
+        id: MessageId,
+        /// The number of the `ErrorCode`, if it did not arrive.
+        failed: Option<i16>,
+    },
 }
 
 impl SettleItem {
@@ -193,7 +200,10 @@ impl SettleItem {
             SettleItem::Outcome(o) => Some(o.id),
             SettleItem::Claim(claim) => Some(claim.attempt.id),
             SettleItem::Unclaim(attempt) | SettleItem::Decide { attempt, .. } => Some(attempt.id),
-            SettleItem::End { id, .. } | SettleItem::Due { id } | SettleItem::Close { id } => Some(*id),
+            SettleItem::End { id, .. }
+            | SettleItem::Due { id }
+            | SettleItem::Close { id }
+            | SettleItem::Reported { id, .. } => Some(*id),
             SettleItem::Receipt(_) => None,
         }
     }

@@ -1,10 +1,11 @@
 //! What settle does with a receipt: finds what it is about, or parks it.
 
-use carillon_domain::message::{Event, PartState};
+use carillon_domain::id::MessageId;
+use carillon_domain::message::{Event, PartState, State};
 
 use super::items::{Attempted, Receipt, ReceiptKind, Scope, Settled};
 use super::matching::{Found, find_ref, find_sibling, find_unknown};
-use super::settle::{AttemptRow, CarrierRef, OpenRef, Plan, Read, Remembered, both};
+use super::settle::{AttemptRow, CarrierRef, OpenRef, Plan, Read, Remembered, Row, both};
 
 impl<'a> Plan<'a> {
     pub(super) fn receipt(&mut self, receipt: &'a Receipt, read: &mut Read<'a>, now: i64) -> Settled {
@@ -26,6 +27,19 @@ impl<'a> Plan<'a> {
         {
             let next = self.answered_for(next);
             settled = both(settled, self.report(receipt, &next, read, now));
+        }
+        settled
+    }
+
+    /// What was said of a message by our own id. The carriers' ids of its parts stay until they are swept: what they bring later changes nothing.
+    pub(super) fn reported(&mut self, id: MessageId, failed: Option<i16>, read: &mut Read<'a>, now: i64) -> Settled {
+        let with_carrier = |row: &&Row| row.progress.state == State::Sent && !row.progress.closed;
+        let Some(row) = read.rows.get(&id).filter(with_carrier) else { return Settled::default() };
+        let parts = row.progress.parts.as_slice().len() as u8;
+        let mut settled = self.current(read, id, false);
+        for part in 0..parts {
+            let event = failed.map_or(Event::Delivered { part }, |error| Event::Failed { part, error });
+            settled = both(settled, self.apply(read, id, event, now));
         }
         settled
     }

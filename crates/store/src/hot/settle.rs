@@ -211,7 +211,10 @@ pub(crate) fn wanted(items: &[SettleItem]) -> Wanted<'_> {
                 }
             }
             SettleItem::Receipt(_) | SettleItem::Claim(_) | SettleItem::Unclaim(_) => {}
-            SettleItem::End { id, .. } | SettleItem::Due { id } | SettleItem::Close { id } => wanted.ids.push(*id),
+            SettleItem::End { id, .. }
+            | SettleItem::Due { id }
+            | SettleItem::Close { id }
+            | SettleItem::Reported { id, .. } => wanted.ids.push(*id),
             SettleItem::Decide { attempt, .. } => wanted.ids.push(attempt.id),
         }
     }
@@ -303,6 +306,7 @@ impl<'a> Plan<'a> {
             }
             SettleItem::Due { id } => self.apply(read, *id, Event::Due, now),
             SettleItem::Close { id } => self.apply(read, *id, Event::Close, now),
+            SettleItem::Reported { id, failed } => self.reported(*id, *failed, read, now),
             SettleItem::Decide { attempt, resend, error } => {
                 self.unknown_decided.push(*attempt);
                 // A one-time code is not sent twice, whatever its connection's policy.

@@ -52,6 +52,10 @@ pub(crate) enum Do {
     Cancel,
     Deadline,
     Close,
+    /// Somebody reports by our id: it arrived.
+    Told,
+    /// Or it did not.
+    ToldLost,
 }
 use Do::*;
 
@@ -118,6 +122,8 @@ pub(crate) fn item(what: Do, row: i64, id: MessageId, now: i64) -> SettleItem {
             SettleItem::End { id, state: State::Failed, error: ErrorCode::OtpDeadline.number(), unknown_too: true }
         }
         Close => SettleItem::Close { id },
+        Told => SettleItem::Reported { id, failed: None },
+        ToldLost => SettleItem::Reported { id, failed: Some(FAILED) },
     }
 }
 
@@ -151,6 +157,14 @@ const ROWS: &[Row] = &[
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Close], &[Got("a")]], "!sent, held 0, paid 5, code -", [0, 0, 0, 0]),
     (PAID, 1, &[&[Yes(1, 0, "a")]], "sent, held 0, paid 5, code -", [1, 0, 0, 0]),
     (PAID, 1, &[&[Yes(1, 0, "a")], &[Lost("a")]], "!undelivered, held 0, paid 5, code 103", [0, 0, 0, 0]),
+    // Reports by our own id: once, of what a carrier has, and not over what a carrier said.
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Told], &[ToldLost], &[Lost("a")]], "!delivered, held 0, paid 5, code -", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[ToldLost], &[Told]], "!undelivered, held 0, paid 0, code 103", [1, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Lost("a")], &[Told]], "!undelivered, held 0, paid 0, code 103", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Told], &[ToldLost]], "queued, held 5, paid 0, code -", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Cancel], &[Told]], "!canceled, held 0, paid 0, code 502", [0, 0, 0, 0]),
+    (NONE, 1, &[&[Last(1, 0)], &[ToldLost]], "!sent, held 0, paid 5, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a"), Yes(1, 1, "b")], &[Got("a")], &[Told]], "!delivered, held 0, paid 10, code -", [1, 0, 0, 0]),
     // Receipts in every order.
     (NONE, 1, &[&[Yes(1, 0, "a"), Got("a")]], "!delivered, held 0, paid 5, code -", [0, 0, 0, 0]),
     (NONE, 1, &[&[Got("a"), Yes(1, 0, "a")]], "!delivered, held 0, paid 5, code -", [0, 0, 0, 0]),

@@ -9,7 +9,7 @@ pub mod campaigns;
 mod connections;
 mod consents;
 mod contact_imports;
-mod contacts;
+pub mod contacts;
 mod isolation;
 mod keys;
 mod limits;

@@ -1,0 +1,3 @@
+//! Other documents' endpoints, tested by what those documents show.
+
+mod course_sms;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ab_test::AbTest;
 use crate::id::{AudienceFileId, ContactId, GroupId};
 use crate::message::numbered;
 
@@ -46,6 +47,8 @@ numbered! {
         AudienceGone = 7 "audience_gone",
         /// There are more people in its audience than a campaign may have.
         AudienceTooLarge = 8 "audience_too_large",
+        /// Its A/B test has no clear winner; somebody is to choose.
+        Undecided = 10 "undecided",
     }
 }
 
@@ -138,10 +141,14 @@ pub struct Content {
     pub transliterate: Option<bool>,
     /// How long each message is tried, seconds.
     pub validity_s: Option<i64>,
+    /// Short links take the places of the text's web addresses.
+    pub shorten_links: bool,
     /// Labels of each message.
     pub tags: Vec<String>,
     /// Where each message's events go.
     pub callback_url: Option<String>,
+    /// Several of these are tried on a part of the audience first.
+    pub ab_test: Option<AbTest>,
 }
 
 /// Words of one person, by name.

@@ -232,14 +232,6 @@ impl Api {
         self.send(request).await
     }
 
-    /// POST of a table that must be taken.
-    pub async fn upload(&self, path: &str, csv: String) -> Value {
-        let request = self.client.post(self.url(path)).header("content-type", "text/csv").body(csv);
-        let answer = self.send(request).await.unwrap();
-        assert_eq!(answer.status, 201, "{}", answer.text);
-        answer.json()
-    }
-
     /// Sends a message that must be accepted; its id.
     pub async fn message(&self, to: usize, text: &str) -> String {
         let body = serde_json::json!({"to": number(to), "text": text});

@@ -112,7 +112,7 @@ async fn killed_after_the_decision(database: String) {
     let mut world = World::new(Setup { behaviour: quick(), database, ..Setup::default() }).await;
     let to: Vec<String> = (0..400).map(number).collect();
     let test = json!({"variants": [{"text": "One"}, {"text": "Two"}], "share": 50, "decide_after_s": 604_800});
-    let body = json!({"name": "Which", "audience": to, "ab_test": test});
+    let body = json!({"name": "Which", "category": "transactional", "audience": to, "ab_test": test});
     let made = world.api.post("/v1/campaigns", "", &body).await.unwrap().json();
     let id = made["id"].as_str().unwrap().to_owned();
     launch(&world, &id).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ab_test::AbTest;
 use crate::id::{AudienceFileId, ContactId, GroupId, SegmentId, SourceId};
 use crate::message::numbered;
 use crate::quiet::Window;
@@ -49,6 +50,8 @@ numbered! {
         AudienceTooLarge = 8 "audience_too_large",
         /// A source of its audience could not be read.
         SourceFailed = 9 "source_failed",
+        /// Its A/B test has no clear winner; somebody is to choose.
+        Undecided = 10 "undecided",
     }
 }
 
@@ -149,6 +152,8 @@ pub struct Content {
     pub tags: Vec<String>,
     /// Where each message's events go.
     pub callback_url: Option<String>,
+    /// Several of these are tried on a part of the audience first.
+    pub ab_test: Option<AbTest>,
 }
 
 /// Words of one person, by name.

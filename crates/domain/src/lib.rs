@@ -1,5 +1,6 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
+pub mod ab_test;
 pub mod account;
 pub mod audience;
 pub mod campaign;

@@ -9,6 +9,7 @@ mod db;
 #[macro_use]
 pub mod segment;
 
+pub mod ab_test;
 pub mod account;
 pub mod activity;
 pub mod api_key;

@@ -118,6 +118,13 @@ pub async fn schedule(
     let c = store::by_id(&app.db, caller.account, id).await?;
     let to = c.state.after(Action::Schedule).ok_or_else(|| wrong_state(c.state))?;
     let (plan, first) = body.judge(now)?;
+    if plan.repeat.is_some() && c.content.ab_test.is_some() {
+        return Err(Code::ConflictingFields.at("#/repeat", "a campaign with an A/B test goes once"));
+    }
+    if plan.local_time && c.content.ab_test.is_some() {
+        let detail = "a campaign with an A/B test goes to all at one time: its winner is chosen by what they do";
+        return Err(Code::ConflictingFields.at("#/local_time", detail));
+    }
     ready(&app, &caller, &c)?;
     let shift = Shift { from: c.state, to, reason: None, look_at: Some(first), event: None, mails: &[], now };
     if !store::schedule(&app.db, caller.account, id, &plan, &shift).await? {

@@ -14,8 +14,9 @@ use carillon_store::{StoreError, template};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::campaign_ab_tests::{self, AbTestBody, AbTestView};
 use super::campaign_audience::{EntryBody, EntryView, entries};
-use super::error::{Code, Problem};
+use super::error::{Code, FieldError, Problem};
 use super::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query};
 use super::page::{Paged, Window};
 use crate::access::Caller;
@@ -71,6 +72,10 @@ pub struct CampaignBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     callback_url: Option<Option<String>>,
+    /// Variants that are tried on a part of the audience first. Not in a campaign that repeats.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<AbTestBody>)]
+    ab_test: Option<Option<AbTestBody>>,
     /// Whom it goes to: numbers, or objects with a `phone` (and its `variables`), `contact`, `group`, `segment`, `tag`, `source`, `file` or `everybody`. Who is in it twice
     /// gets one message.
     #[schema(example = json!(["+4915112345678"]))]
@@ -96,7 +101,7 @@ pub struct CampaignView {
     /// `draft`, `scheduled`, `running`, `paused`, `finished`, `canceled` or `failed`.
     #[schema(example = "draft")]
     status: &'static str,
-    /// Why it is paused (`asked`, `insufficient_credit`, `account_suspended`, `content_refused`), or failed (`too_late`, `audience_empty`, `audience_gone`,
+    /// Why it is paused (`asked`, `insufficient_credit`, `account_suspended`, `content_refused`, `undecided`), or failed (`too_late`, `audience_empty`, `audience_gone`,
     /// `audience_too_large`, `source_failed`, `account_suspended`, `content_refused`).
     reason: Option<&'static str>,
     text: Option<String>,
@@ -112,6 +117,8 @@ pub struct CampaignView {
     shorten_links: bool,
     tags: Vec<String>,
     callback_url: Option<String>,
+    /// Its A/B test, if it has one.
+    ab_test: Option<AbTestView>,
     /// Left out in lists and events.
     #[serde(skip_serializing_if = "Option::is_none")]
     audience: Option<Vec<EntryView>>,
@@ -221,6 +228,7 @@ impl CampaignView {
             shorten_links: content.shorten_links,
             tags: content.tags,
             callback_url: content.callback_url,
+            ab_test: content.ab_test.map(AbTestView::of),
             audience: None,
             schedule: c.plan.map(|p| ScheduleView {
                 at: p.at,
@@ -272,7 +280,8 @@ pub(crate) async fn told(app: &App, c: Campaign) -> Result<CampaignView, StoreEr
         Some(id) => Some(run_view(app, campaign_run::by_id(&app.db, account, id).await?).await?),
         None => None,
     };
-    Ok(CampaignView { run, ..CampaignView::of(c, totals, &known.currency) })
+    let ab_test = campaign_ab_tests::view(app, &c).await?;
+    Ok(CampaignView { run, ab_test, ..CampaignView::of(c, totals, &known.currency) })
 }
 
 async fn run_view(app: &App, run: Run) -> Result<RunView, StoreError> {
@@ -329,6 +338,16 @@ async fn judge(app: &App, caller: &Caller, c: &mut Campaign, body: CampaignBody)
     set(&mut c.pace, body.pace);
     content.flash = body.flash.unwrap_or(content.flash);
     content.shorten_links = body.shorten_links.unwrap_or(content.shorten_links);
+    match body.ab_test {
+        Some(Some(test)) => {
+            let judged = test.judge(problem);
+            (content.ab_test, problem) = (Some(judged.0), judged.1);
+        }
+        Some(None) => content.ab_test = None,
+        None => {}
+    }
+    let repeats = c.plan.as_ref().is_some_and(|plan| plan.repeat.is_some() || plan.local_time);
+    problem.errors.extend(campaign_ab_tests::misplaced(content, repeats).into_iter().flat_map(|p| p.errors));
     content.tags = body.tags.unwrap_or_else(|| std::mem::take(&mut content.tags));
     if c.pace.is_some_and(|pace| !(1..=PACE_MAX).contains(&pace)) {
         problem = problem.and(Code::InvalidValue, "#/pace", "1 to 100,000 messages a second");
@@ -353,11 +372,20 @@ fn set<T>(field: &mut Option<T>, value: Option<Option<T>>) {
 fn check(app: &App, caller: &Caller, content: &Content) -> Problem {
     let terms = app.pipeline.terms();
     let rules = app.rules(caller, &terms, app.clock.now_ms());
-    let with_text = Content { text: Some(content.text.clone().unwrap_or_else(|| "-".into())), ..content.clone() };
-    match campaigns::content(&with_text, None, &rules) {
-        Ok(_) => Code::InvalidRequest.into(),
-        Err(mistakes) => mistakes.into(),
+    let wrong = |content: &Content| {
+        let with_text = Content { text: Some(content.text.clone().unwrap_or_else(|| "-".into())), ..content.clone() };
+        campaigns::content(&with_text, None, &rules).err().map(Problem::from)
+    };
+    let own = wrong(&Content { ab_test: None, ..content.clone() }).unwrap_or_else(|| Code::InvalidRequest.into());
+    let Some(test) = content.ab_test.as_ref().filter(|_| own.errors.is_empty()) else { return own };
+    let mut problem = own;
+    for place in 0..test.variants.len() {
+        for error in wrong(&content.of_variant(place)).into_iter().flat_map(|p| p.errors) {
+            let pointer = campaign_ab_tests::pointer(place, &error.pointer).map_or(error.pointer, Into::into);
+            problem.errors.push(FieldError { pointer, ..error });
+        }
     }
+    problem
 }
 
 /// Write a campaign.
@@ -474,9 +502,9 @@ pub async fn change(
 
 /// Refuses one that cannot be begun: nothing to send, or to nobody.
 pub(super) fn ready(app: &App, caller: &Caller, c: &Campaign) -> Result<(), Problem> {
-    let mut problem = match c.content.text {
-        Some(_) => check(app, caller, &c.content),
-        None => Code::MissingField.at("#/text", "add the text to send"),
+    let mut problem = match c.content.variants().iter().all(|variant| variant.text.is_some()) {
+        true => check(app, caller, &c.content),
+        false => Code::MissingField.at("#/text", "add the text to send"),
     };
     if c.audience.is_empty() {
         problem = problem.and(Code::MissingField, "#/audience", "say whom it goes to");

@@ -12,6 +12,7 @@ pub mod audience_files;
 pub mod auth;
 pub mod batches;
 mod callbacks;
+pub mod campaign_ab_tests;
 pub mod campaign_actions;
 pub mod campaign_audience;
 pub mod campaign_recipients;
@@ -228,6 +229,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaign_actions::resume))
         .routes(routes!(campaign_actions::cancel))
         .routes(routes!(campaign_actions::duplicate))
+        .routes(routes!(campaign_ab_tests::choose))
         .routes(routes!(campaign_trials::estimate))
         .routes(routes!(campaign_trials::test))
         .routes(routes!(campaign_recipients::list))

@@ -2,6 +2,7 @@
 //! time, writes their audience (`expand`), hands it in (`send`), and lets them go on after a pause for want of money. Each of these steps is
 //! written with where it stands, so that any process can go on where another was killed.
 
+pub mod ab_test;
 pub mod audience;
 pub mod estimate;
 mod expand;
@@ -27,6 +28,7 @@ use crate::app::App;
 use crate::notify::email::{USEFUL_MS, for_people};
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft, Mistake, Rules};
+use ab_test::Next;
 use audience::Place;
 
 /// How often it is looked what is due.
@@ -102,12 +104,31 @@ async fn step(app: &App, c: Campaign) -> Result<(), Trouble> {
     match (c.state, c.run) {
         (State::Scheduled, _) => begin(app, &c).await,
         (State::Running, Some(run)) => match expand::run(app, &c, run).await? {
-            true => send::run(app, &c, run).await,
+            true => hand_in(app, c, run).await,
             false => Ok(()),
         },
         (State::Paused, Some(run)) if c.reason == Some(Reason::InsufficientCredit) => send::retry(app, &c, run).await,
-        (State::Canceled, Some(run)) => withdraw(app, c.id, run).await,
+        (State::Canceled, Some(run)) => withdraw(app, &c, run).await,
         _ => Ok(campaign::look_again(&app.db, account, c.id, None).await?),
+    }
+}
+
+/// Hands in what there is: all of it, or the variants of its test and then, once it is decided, the rest.
+async fn hand_in(app: &App, c: Campaign, rest: BatchId) -> Result<(), Trouble> {
+    loop {
+        let (content, run) = match ab_test::next(app, &c, rest).await? {
+            Next::Variant(content, run) => (content, run),
+            Next::Rest(content) => (content, rest),
+            Next::Undecided(test) => return ab_test::attend(app, &c, rest, &test).await,
+        };
+        let part = Campaign { content, ..c.clone() };
+        match (send::run(app, &part, run).await?, run == rest) {
+            (false, _) => return Ok(()),
+            (true, true) => return send::finish(app, &c).await,
+            (true, false) => {
+                campaign_run::end_variant(&app.db, c.id.account(), run, app.clock.now_ms()).await?;
+            }
+        }
     }
 }
 
@@ -158,7 +179,7 @@ async fn shift(
     let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), mails: &mails, now };
     let account = c.id.account();
     let done = match c.run.filter(|_| to.ended()) {
-        Some(run) => campaign_run::end(&app.db, account, run, c.id, Some(&shift), now).await?,
+        Some(_) => campaign_run::end(&app.db, account, c.id, Some(&shift), now).await?,
         None => campaign::shift(&app.db, account, c.id, &shift).await?,
     };
     if done {
@@ -235,7 +256,15 @@ pub async fn launch(
         return Err(NotLaunched::Suspended);
     }
     let terms = app.pipeline.terms();
-    let content = content(&c.content, None, &app.rules_of(account, &known, &terms, now)).map_err(NotLaunched::Wrong)?;
+    let rules = app.rules_of(account, &known, &terms, now);
+    let judged = c.content.variants().into_iter().map(|variant| content(&variant, None, &rules));
+    let contents = judged.collect::<Result<Vec<_>, _>>().map_err(NotLaunched::Wrong)?;
+    let variants = match c.content.ab_test {
+        Some(_) => contents.iter().map(|v| (BatchId::new(now, app.ids.next(), account), v.body.clone())).collect(),
+        None => Vec::new(),
+    };
+    // Of a test, until it is decided, the first variant stands for the rest.
+    let content = &contents[0];
     let run = NewRun {
         id: BatchId::new(now, app.ids.next(), account),
         campaign: c.id,
@@ -244,6 +273,7 @@ pub async fn launch(
         place: Place::default().to_text(),
         body: content.body.clone(),
         tags: content.extra.as_ref().and_then(|e| e.tags.clone()),
+        variants,
     };
     let event = event_of(app, c.id, Action::Launch);
     let shift = Shift { from: c.state, to, reason: None, look_at: Some(now), event: event.as_ref(), mails: &[], now };
@@ -300,20 +330,23 @@ fn next_time(c: &Campaign, now: i64) -> Option<i64> {
     schedule_of(c.plan.as_ref()?)?.next_after(now)
 }
 
-/// Withdraws what no carrier has of a campaign that was canceled, and closes its run. May be done again: after a crash the runner does.
-async fn withdraw(app: &App, id: CampaignId, run: BatchId) -> Result<(), Trouble> {
-    let account = id.account();
-    let mut after = None;
-    loop {
-        let page = message::open_of_batch(&app.db, account, run, after, PAGE).await?;
-        app.pipeline.cancel_all(page.open).await?;
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
+/// Withdraws what no carrier has of a campaign that was canceled, and closes its runs. May be done again: after a crash the runner does.
+async fn withdraw(app: &App, c: &Campaign, run: BatchId) -> Result<(), Trouble> {
+    let account = c.id.account();
+    let variants = campaign_run::variants(&app.db, c.id, c.runs).await?;
+    for run in variants.iter().map(|v| v.id).chain([run]) {
+        let mut after = None;
+        loop {
+            let page = message::open_of_batch(&app.db, account, run, after, PAGE).await?;
+            app.pipeline.cancel_all(page.open).await?;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
         }
     }
-    campaign_run::end(&app.db, account, run, id, None, app.clock.now_ms()).await?;
-    Ok(campaign::look_again(&app.db, account, id, None).await?)
+    campaign_run::end(&app.db, account, c.id, None, app.clock.now_ms()).await?;
+    Ok(campaign::look_again(&app.db, account, c.id, None).await?)
 }
 
 /// Takes rows away that nobody asks for any more: recipients of runs that ended before `runs_before`, and files from before `files_before`; both

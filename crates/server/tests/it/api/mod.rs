@@ -1,5 +1,6 @@
 //! The HTTP API.
 
+mod ab_tests;
 mod audience_files;
 mod auth;
 mod bad_input;

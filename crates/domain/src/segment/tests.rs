@@ -142,11 +142,17 @@ fn what_is_refused_and_where() {
         (json!({"group": {"external_id": "a", "kind": "team"}}), "/group/kind", Refusal::OneOf("list and course")),
         (json!({"suppressed": "yes"}), "/suppressed", Refusal::Type("true or false")),
         (
-            json!({"activity": "clicked", "within_days": 3}),
+            json!({"activity": "read", "within_days": 3}),
             "/activity",
-            Refusal::OneOf("delivered, failed, sent and replied"),
+            Refusal::OneOf("delivered, failed, sent, replied and clicked"),
         ),
         (json!({"activity": "sent"}), "/within_days", Refusal::Missing),
+        (json!({"consent": "yes"}), "/consent", Refusal::OneOf("opted_out, pending, opted_in and confirmed")),
+        (
+            json!({"consent": "opted_in", "category": "otp"}),
+            "/category",
+            Refusal::OneOf("promotional and transactional"),
+        ),
         (json!({"activity": "sent", "within_days": 367}), "/within_days", Refusal::Type("days, 1 to 366")),
         (
             json!({"activity": "sent", "within_days": 3, "at_least": 0}),

@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, ApiKeyId};
 use carillon_domain::permission::Scopes;
 use uuid::Uuid;
 
+use crate::db::{newest, one};
 use crate::{Db, StoreError};
 
 /// One key, without its secret.
@@ -76,8 +77,7 @@ pub async fn by_key_id(db: &Db, key_id: &str) -> Result<Option<ApiKey>, StoreErr
 /// One key of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ApiKeyId) -> Result<ApiKey, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM api_key WHERE account_no = $1 AND id = $2");
-    let row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 
@@ -89,14 +89,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<ApiKey>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM api_key WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     Ok(rows.into_iter().map(read).collect())
 }
 

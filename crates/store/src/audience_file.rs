@@ -7,7 +7,7 @@ use carillon_domain::id::{AccountNo, AudienceFileId};
 use uuid::Uuid;
 
 use crate::campaign::{opened, sealed};
-use crate::db::built;
+use crate::db::{built, delete_one, newest, one};
 use crate::hot::{open_phone, open_text, seal_phone, seal_text};
 use crate::{Db, StoreError};
 
@@ -127,7 +127,7 @@ pub async fn complete(db: &Db, account: AccountNo, id: AudienceFileId, rows: u32
 /// One file of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: AudienceFileId) -> Result<AudienceFile, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM audience_file WHERE account_no = $1 AND id = $2 AND ready = 1");
-    let row: Row = read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 
@@ -141,14 +141,7 @@ pub async fn list(
     let text = format!(
         "SELECT {COLUMNS} FROM audience_file WHERE account_no = $1 AND id < $2 AND ready = 1 ORDER BY id DESC LIMIT $3"
     );
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(AudienceFile::try_from).collect()
 }
 
@@ -193,15 +186,7 @@ pub async fn rows(
 
 /// Takes a file away; `NotFound` if it is not there. Its rows go with [`forget`], page by page.
 pub async fn delete(db: &Db, account: AccountNo, id: AudienceFileId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM audience_file WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    delete_one(db, "DELETE FROM audience_file WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// Takes up to `limit` rows of a file away; how many there were.

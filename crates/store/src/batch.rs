@@ -6,6 +6,7 @@ use carillon_domain::id::{AccountNo, BatchId};
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::hot::open_text;
 use crate::{Db, StoreError};
 
@@ -91,8 +92,7 @@ impl TryFrom<Row> for Batch {
 /// The batch of that id, if it is the account's.
 pub async fn by_id(db: &Db, account: AccountNo, id: BatchId) -> Result<Batch, StoreError> {
     let text = format!("SELECT {COLUMNS}, refusals FROM batch WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::db::built;
+use crate::db::{built, one};
 use crate::email::NewEmail;
 use crate::event::NewEvent;
 use crate::hot::{open_text, seal_text};
@@ -148,7 +148,7 @@ pub async fn create(db: &Db, c: &Campaign) -> Result<(), StoreError> {
 /// One campaign of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: CampaignId) -> Result<Campaign, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM campaign WHERE account_no = $1 AND id = $2");
-    let row: Row = read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

@@ -9,7 +9,7 @@ use carillon_domain::money::Money;
 use uuid::Uuid;
 
 use crate::campaign::{Shift, opened, put_shift, sealed};
-use crate::db::built;
+use crate::db::{built, one};
 use crate::hot::{IdempotencyKey, open_phone, open_text, seal_phone, seal_text};
 use crate::idempotency::keyed;
 use crate::{Db, StoreError};
@@ -249,7 +249,7 @@ pub async fn variants(db: &Db, campaign: CampaignId, number: u32) -> Result<Vec<
 /// One run.
 pub async fn by_id(db: &Db, account: AccountNo, run: BatchId) -> Result<Run, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM campaign_run WHERE account_no = $1 AND id = $2");
-    let row: Row = read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(run.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, run.0).await?;
     Ok(row.into())
 }
 
@@ -291,8 +291,7 @@ pub async fn totals(db: &Db, account: AccountNo, campaign: CampaignId) -> Result
         "SELECT {sums} FROM campaign_run r JOIN batch b ON b.account_no = r.account_no AND b.id = r.id \
          WHERE r.account_no = $1 AND r.campaign_id = $2"
     );
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(campaign.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, campaign.0).await?;
     let (recipients, duplicates, skipped, messages, queued, sent, delivered, failed, parts, held, captured) = row;
     Ok(Totals {
         recipients,

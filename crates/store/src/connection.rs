@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, ConnectionId, compose};
 use carillon_domain::route::ConnectionNo;
 use uuid::Uuid;
 
+use crate::db::{newest, one};
 use crate::{Db, StoreError};
 
 /// One connection that is not deleted.
@@ -160,8 +161,7 @@ fn name_taken(e: sqlx::Error) -> StoreError {
 /// One of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ConnectionId) -> Result<Connection, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM connection WHERE account_no = $1 AND id = $2 AND deleted_at IS NULL");
-    let row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 
@@ -175,14 +175,7 @@ pub async fn list(
     let text = format!(
         "SELECT {COLUMNS} FROM connection WHERE account_no = $1 AND id < $2 AND deleted_at IS NULL ORDER BY id DESC LIMIT $3"
     );
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     Ok(rows.into_iter().map(read).collect())
 }
 

@@ -7,6 +7,7 @@ use carillon_domain::id::{AccountNo, ContactId, GroupId};
 use carillon_domain::segment;
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::hot::{open_phone, seal_phone};
 use crate::{Db, StoreError};
 
@@ -302,8 +303,7 @@ pub async fn delete(db: &Db, account: AccountNo, id: ContactId) -> Result<(), St
 /// One contact of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ContactId) -> Result<Contact, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM contact WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

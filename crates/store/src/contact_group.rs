@@ -4,6 +4,7 @@ use carillon_domain::contact::{AttributeKind, Declared, GroupKind};
 use carillon_domain::id::{AccountNo, ContactId, GroupId};
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::{Db, StoreError};
 
 /// A named set of contacts.
@@ -75,8 +76,7 @@ pub async fn delete(db: &Db, account: AccountNo, id: GroupId) -> Result<(), Stor
 /// One group of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: GroupId) -> Result<Group, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM contact_group WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 

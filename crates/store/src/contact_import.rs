@@ -6,6 +6,7 @@ use carillon_domain::charset::Charset;
 use carillon_domain::id::{AccountNo, ContactImportId};
 use uuid::Uuid;
 
+use crate::db::{newest, one};
 use crate::hot::open_text;
 use crate::{Db, StoreError};
 
@@ -172,8 +173,7 @@ pub async fn create(db: &Db, account: AccountNo, import: &Import, waiting_max: i
 /// One import of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ContactImportId) -> Result<Import, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM contact_import WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 
@@ -186,14 +186,7 @@ pub async fn list(
 ) -> Result<Vec<Import>, StoreError> {
     let text =
         format!("SELECT {COLUMNS} FROM contact_import WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(Import::try_from).collect()
 }
 

@@ -3,6 +3,7 @@
 use carillon_domain::id::{AccountNo, ConversationId, MessageId};
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::hot::open_text;
 use crate::message::{self, Message};
 use crate::{Db, StoreError};
@@ -43,8 +44,7 @@ fn read((id, number, peer, peer_tag, received, sent, unread, last): Row) -> Resu
 /// One conversation of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ConversationId) -> Result<Conversation, StoreError> {
     let text = format!("{SELECT} WHERE v.account_no = $1 AND v.id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 

@@ -5,9 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Executor};
+use carillon_domain::id::AccountNo;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Executor, FromRow};
+use uuid::Uuid;
 
 /// What can go wrong between us and the database.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +137,41 @@ macro_rules! routing_changed {
 /// A text put together from parts of ours alone (column lists); values are always bound.
 pub(crate) fn built(text: String) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(text)
+}
+
+/// What a row of either database can be read as.
+pub(crate) trait Stored: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+impl<R> Stored for R where R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+/// The row of an account that has an id: `$1` and `$2` of the text.
+pub(crate) async fn one<R: Stored>(db: &Db, text: String, account: AccountNo, id: Uuid) -> Result<R, StoreError> {
+    Ok(read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(id).fetch_one(c).await)?)
+}
+
+/// Up to `limit` (`$3`) rows of an account (`$1`) whose ids are before one (`$2`), or the newest.
+pub(crate) async fn newest<R: Stored>(
+    db: &Db,
+    text: String,
+    account: AccountNo,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<R>, StoreError> {
+    Ok(read_db!(db, |c| {
+        sqlx::query_as(built(text))
+            .bind(account.as_i64())
+            .bind(before.unwrap_or(Uuid::max()))
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await
+    })?)
+}
+
+/// Takes the row of an account (`$1`) that has an id (`$2`) away.
+pub(crate) async fn delete_one(db: &Db, text: &'static str, account: AccountNo, id: Uuid) -> Result<(), StoreError> {
+    let gone = write_db!(db, |tx| {
+        sqlx::query(text).bind(account.as_i64()).bind(id).execute(&mut *tx).await?.rows_affected()
+    });
+    if gone == 1 { Ok(()) } else { Err(StoreError::NotFound) }
 }
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");

@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, ConversationId, InboundId, KeywordRuleId, M
 use carillon_domain::keyword::Action;
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::hot::open_text;
 use crate::{Db, StoreError};
 
@@ -88,8 +89,7 @@ impl TryFrom<Row> for InboundMessage {
 /// One message to an account (the platform: to nobody).
 pub async fn by_id(db: &Db, account: AccountNo, id: InboundId) -> Result<InboundMessage, StoreError> {
     let text = format!("{SELECT} WHERE i.account_no = $1 AND i.id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, KeywordRuleId};
 use carillon_domain::keyword::Match;
 use uuid::Uuid;
 
+use crate::db::{delete_one, one};
 use crate::{Db, StoreError};
 
 /// One rule.
@@ -56,22 +57,13 @@ pub async fn put(db: &Db, account: AccountNo, r: &KeywordRule) -> Result<(), Sto
 
 /// Takes a rule away.
 pub async fn delete(db: &Db, account: AccountNo, id: KeywordRuleId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM keyword_rule WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    delete_one(db, "DELETE FROM keyword_rule WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// One rule of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: KeywordRuleId) -> Result<KeywordRule, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM keyword_rule WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 

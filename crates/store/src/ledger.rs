@@ -160,23 +160,29 @@ pub struct Difference {
 /// messages', and every accepted batch's totals are its messages'. Each account is read in single statements, hence from one
 /// snapshot, so that it may run beside a working server. Returns how many accounts were checked.
 pub async fn verify(db: &Db, mut found: impl FnMut(Difference)) -> Result<u64, StoreError> {
-    const PAGE: i64 = 500;
-    let (mut after, mut checked) = (-1i64, 0u64);
+    let (mut after, mut checked) = (-1, 0);
     loop {
-        let page: Vec<(i64,)> = read_db!(db, |c| {
-            sqlx::query_as("SELECT account_no FROM balance WHERE account_no > $1 ORDER BY account_no LIMIT $2")
-                .bind(after)
-                .bind(PAGE)
-                .fetch_all(c)
-                .await
-        })?;
+        let page = accounts(db, after).await?;
         let Some(last) = page.last() else { return Ok(checked) };
-        after = last.0;
-        for (no,) in page {
-            verify_account(db, AccountNo::from_i64(no), &mut found).await?;
+        after = last.as_i64();
+        for account in page {
+            verify_account(db, account, &mut found).await?;
             checked += 1;
         }
     }
+}
+
+/// Accounts that have a balance, some at a time in order: those behind a number.
+pub(crate) async fn accounts(db: &Db, after: i64) -> Result<Vec<AccountNo>, StoreError> {
+    const PAGE: i64 = 500;
+    let page: Vec<(i64,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT account_no FROM balance WHERE account_no > $1 ORDER BY account_no LIMIT $2")
+            .bind(after)
+            .bind(PAGE)
+            .fetch_all(c)
+            .await
+    })?;
+    Ok(page.into_iter().map(|(no,)| AccountNo::from_i64(no)).collect())
 }
 
 /// A batch still loading holds money for messages that are not stored yet: its hold less theirs counts as held.

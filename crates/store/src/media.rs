@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, MediaId};
 use carillon_domain::media::MediaKind;
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::{Db, StoreError};
 
 /// SHA-256 of a file's octets.
@@ -87,8 +88,7 @@ pub async fn create(db: &Db, account: AccountNo, m: &Media, most: i64) -> Result
 /// One file of an account, gone ones too.
 pub async fn by_id(db: &Db, account: AccountNo, id: MediaId) -> Result<Media, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM media WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 

@@ -8,6 +8,7 @@ use carillon_domain::message::{Category, Flags, Lane, State};
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::hot::{IdempotencyKey, open_media, open_phone, open_text};
 use crate::{Db, StoreError};
 
@@ -232,8 +233,7 @@ impl TryFrom<Row> for Message {
 /// The message of that id, if it is the account's. Those of a batch still being loaded are nobody's yet.
 pub async fn by_id(db: &Db, account: AccountNo, id: MessageId) -> Result<Message, StoreError> {
     let text = format!("{SELECT} WHERE m.account_no = $1 AND m.id = $2 AND COALESCE(b.state, 1) = 1");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

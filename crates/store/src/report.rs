@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, ReportId};
 use carillon_domain::report::Definition;
 use uuid::Uuid;
 
+use crate::db::{delete_one, newest, one};
 use crate::email::{NewEmail, put_email};
 use crate::{Db, StoreError};
 
@@ -88,22 +89,13 @@ pub async fn replace(
 
 /// Takes a report away.
 pub async fn delete(db: &Db, account: AccountNo, id: ReportId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM report WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    delete_one(db, "DELETE FROM report WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// One report of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ReportId) -> Result<Report, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM report WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 
@@ -115,14 +107,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Report>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM report WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(read).collect()
 }
 

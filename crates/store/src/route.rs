@@ -3,6 +3,7 @@
 use carillon_domain::id::{AccountNo, RouteId};
 use uuid::Uuid;
 
+use crate::db::{newest, one};
 use crate::{Db, StoreError};
 
 /// One rule.
@@ -79,22 +80,14 @@ pub async fn create(db: &Db, route: &Route, most: u32) -> Result<(), StoreError>
 /// One of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: RouteId) -> Result<Route, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM route WHERE account_no = $1 AND id = $2");
-    let row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 
 /// Up to `limit` of an account older than one (all, if `None`), newest first.
 pub async fn list(db: &Db, account: AccountNo, before: Option<RouteId>, limit: u32) -> Result<Vec<Route>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM route WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     Ok(rows.into_iter().map(read).collect())
 }
 

@@ -5,6 +5,7 @@ use carillon_domain::id::{AccountNo, SegmentId};
 use carillon_domain::segment::{self, Activity, Condition, DAY_MS, Filter, Order, Scalar, Subject, Test, Wrong};
 use uuid::Uuid;
 
+use crate::db::{delete_one, newest, one};
 use crate::{Db, DbKind, StoreError, contact_group};
 
 /// A saved filter over contacts.
@@ -50,22 +51,13 @@ pub async fn put(db: &Db, account: AccountNo, s: &Segment) -> Result<(), StoreEr
 
 /// Takes a segment away; its contacts stay.
 pub async fn delete(db: &Db, account: AccountNo, id: SegmentId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM segment WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    delete_one(db, "DELETE FROM segment WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// One segment of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: SegmentId) -> Result<Segment, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM segment WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 
@@ -77,14 +69,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Segment>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM segment WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     Ok(rows.into_iter().map(read).collect())
 }
 

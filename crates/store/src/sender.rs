@@ -8,6 +8,7 @@ use carillon_domain::sender::Sender as Text;
 use carillon_domain::sender::policy::{Approved, CountryRule, SenderSet, Standing};
 use uuid::Uuid;
 
+use crate::db::{delete_one, newest, one};
 use crate::event::{NewEvent, put_event};
 use crate::{Db, StoreError};
 
@@ -116,8 +117,7 @@ pub async fn create(db: &Db, account: AccountNo, s: &Sender) -> Result<(), Store
 /// One sender of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: SenderId) -> Result<Sender, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM sender WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 
@@ -129,14 +129,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Sender>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM sender WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(read).collect()
 }
 
@@ -222,15 +215,7 @@ pub async fn set_default(db: &Db, account: AccountNo, id: SenderId, default: boo
 
 /// Takes a sender away; `NotFound` if it is not the account's.
 pub async fn delete(db: &Db, account: AccountNo, id: SenderId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM sender WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    delete_one(db, "DELETE FROM sender WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// What an account may send as: its own numbers (`inbound_number`), everywhere, and what was approved.

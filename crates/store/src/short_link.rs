@@ -8,6 +8,7 @@ use carillon_domain::id::{AccountNo, BatchId, ClickId, MessageId, ShortLinkId};
 use carillon_domain::short_link::{Code, Device, Visitor};
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::event::{NewEvent, put_event};
 use crate::hot::open_text;
 use crate::{Db, StoreError};
@@ -82,8 +83,7 @@ pub async fn by_code(db: &Db, code: Code) -> Result<ShortLink, StoreError> {
 /// One link of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: ShortLinkId) -> Result<ShortLink, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM short_link WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 

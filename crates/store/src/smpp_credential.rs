@@ -4,6 +4,7 @@ use carillon_domain::id::{AccountNo, SmppCredentialId};
 use carillon_domain::smpp::{CREDENTIAL_NO_MAX, CredentialSettings};
 use uuid::Uuid;
 
+use crate::db::{newest, one};
 use crate::{Db, StoreError};
 
 /// One credential, without its password.
@@ -116,8 +117,7 @@ pub async fn by_system_id(db: &Db, system_id: &str) -> Result<Option<SmppCredent
 pub async fn by_id(db: &Db, account: AccountNo, id: SmppCredentialId) -> Result<SmppCredential, StoreError> {
     let text =
         format!("SELECT {COLUMNS} FROM smpp_credential WHERE account_no = $1 AND id = $2 AND deleted_at IS NULL");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 
@@ -131,14 +131,7 @@ pub async fn list(
     let text = format!(
         "SELECT {COLUMNS} FROM smpp_credential WHERE account_no = $1 AND id < $2 AND deleted_at IS NULL ORDER BY id DESC LIMIT $3"
     );
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(SmppCredential::try_from).collect()
 }
 

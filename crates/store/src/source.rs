@@ -9,6 +9,7 @@ use std::time::Duration;
 use carillon_domain::id::{AccountNo, SourceId};
 use uuid::Uuid;
 
+use crate::db::{delete_one, newest, one};
 use crate::{Db, StoreError};
 
 /// A row as it came: columns and their values.
@@ -150,22 +151,13 @@ pub async fn put(db: &Db, account: AccountNo, s: &Source) -> Result<(), StoreErr
 
 /// Takes a source away, and the secret with it.
 pub async fn delete(db: &Db, account: AccountNo, id: SourceId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM source WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    delete_one(db, "DELETE FROM source WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// One source of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: SourceId) -> Result<Source, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM source WHERE account_no = $1 AND id = $2");
-    let row: Stored =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Stored = one(db, text, account, id.0).await?;
     Ok(read(row))
 }
 
@@ -186,13 +178,6 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Source>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM source WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Stored> = read_db!(db, |c| {
-        sqlx::query_as(crate::db::built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Stored> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     Ok(rows.into_iter().map(read).collect())
 }

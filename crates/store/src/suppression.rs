@@ -7,6 +7,7 @@ use carillon_domain::message::Category;
 use carillon_domain::suppression::{Blocks, Reason, Scope, Source};
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::event::{NewEvent, put_event};
 use crate::hot::{open_phone, open_text, seal_phone, seal_text};
 use crate::{Db, StoreError};
@@ -261,8 +262,7 @@ pub async fn end_by_keyword(
 /// One entry of a list, ended or not.
 pub async fn by_id(db: &Db, account: AccountNo, id: SuppressionId) -> Result<Suppression, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM suppression WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

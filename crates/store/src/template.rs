@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_domain::id::{AccountNo, TemplateId};
 use uuid::Uuid;
 
-use crate::db::built;
+use crate::db::{delete_one, newest, one};
 use crate::hot::{open_text, seal_text};
 use crate::{Db, StoreError};
 
@@ -84,21 +84,13 @@ pub async fn change(db: &Db, t: &Template) -> Result<(), StoreError> {
 
 /// Takes one away; `NotFound` if it is not there.
 pub async fn delete(db: &Db, account: AccountNo, id: TemplateId) -> Result<(), StoreError> {
-    let gone = write_db!(db, |tx| {
-        sqlx::query("DELETE FROM template WHERE account_no = $1 AND id = $2")
-            .bind(account.as_i64())
-            .bind(id.0)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected()
-    });
-    if gone == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    delete_one(db, "DELETE FROM template WHERE account_no = $1 AND id = $2", account, id.0).await
 }
 
 /// One template of an account.
 pub async fn by_id(db: &Db, account: AccountNo, id: TemplateId) -> Result<Template, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM template WHERE account_no = $1 AND id = $2");
-    let row: Row = read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     read(row)
 }
 
@@ -110,13 +102,6 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<Template>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM template WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows: Vec<Row> = read_db!(db, |c| {
-        sqlx::query_as(built(text))
-            .bind(account.as_i64())
-            .bind(before.map_or(Uuid::max(), |id| id.0))
-            .bind(i64::from(limit))
-            .fetch_all(c)
-            .await
-    })?;
+    let rows: Vec<Row> = newest(db, text, account, before.map(|id| id.0), limit).await?;
     rows.into_iter().map(read).collect()
 }

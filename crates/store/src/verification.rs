@@ -13,7 +13,7 @@ use carillon_domain::verification::{
 };
 use uuid::Uuid;
 
-use crate::db::built;
+use crate::db::{built, one};
 use crate::event::{NewEvent, put_event};
 use crate::hot::{IdempotencyKey, open_phone, open_text, seal_phone, seal_text};
 use crate::idempotency::keyed;
@@ -531,7 +531,7 @@ pub async fn cancel(
 /// The verification of that id, if it is the account's.
 pub async fn by_id(db: &Db, account: AccountNo, id: VerificationId) -> Result<Verification, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM verification WHERE account_no = $1 AND id = $2");
-    let row: Row = read_db!(db, |c| sqlx::query_as(built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     row.try_into()
 }
 

@@ -4,6 +4,7 @@ use carillon_domain::event::Kinds;
 use carillon_domain::id::{AccountNo, EndpointId};
 use uuid::Uuid;
 
+use crate::db::one;
 use crate::email::{NewEmail, put_email};
 use crate::event::{NewEvent, WatchedStates, put_event};
 use crate::{Db, StoreError};
@@ -184,8 +185,7 @@ pub async fn by_id(db: &Db, account: AccountNo, id: EndpointId) -> Result<Endpoi
         return Err(StoreError::NotFound);
     }
     let text = format!("SELECT {COLUMNS} FROM webhook_endpoint WHERE account_no = $1 AND id = $2");
-    let row: Row =
-        read_db!(db, |c| sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(id.0).fetch_one(c).await)?;
+    let row: Row = one(db, text, account, id.0).await?;
     Ok(row.into())
 }
 

@@ -9,12 +9,12 @@ use carillon_domain::quiet::QuietHours;
 use carillon_domain::sender::Sender;
 use carillon_domain::verification::{OwnRules, Rules};
 use carillon_store::account::{self, Account};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::name;
 use super::error::{Code, Problem};
-use super::extract::{AccountRead, AccountWrite, Can, Json};
+use super::extract::{AccountRead, AccountWrite, Can, Json, given};
 use crate::app::App;
 use crate::clock::rfc3339;
 
@@ -169,11 +169,6 @@ pub struct SettingsChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, example = "go.shop.example")]
     link_domain: Option<Option<String>>,
-}
-
-/// Tells null from not given.
-pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(d).map(Some)
 }
 
 impl SettingsChange {

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::account::{AccountView, SettingsChange, given};
+use super::account::{AccountView, SettingsChange};
 use super::auth::name;
 use super::error::{Code, Problem};
-use super::extract::{Can, Id, Json, Operate, Query};
+use super::extract::{Can, Id, Json, Operate, Query, given};
 use super::ledger::{EntryView, ListQuery, page_of};
 use super::page::{Paged, Window};
 use crate::app::App;

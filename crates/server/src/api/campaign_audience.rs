@@ -27,7 +27,8 @@ const PHONE_MAX: usize = 64;
 pub(super) const WORD_MAX: usize = 1_000;
 
 /// Whom it goes to: a number, or an object with one of the members.
-#[derive(Debug, Default, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct EntryBody {
     #[schema(example = "+4915112345678")]
     phone: Option<String>,
@@ -52,19 +53,6 @@ pub struct EntryBody {
 
 impl<'de> Deserialize<'de> for EntryBody {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<EntryBody, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Object {
-            phone: Option<String>,
-            variables: Option<BTreeMap<String, Value>>,
-            contact: Option<String>,
-            group: Option<String>,
-            segment: Option<String>,
-            tag: Option<String>,
-            source: Option<String>,
-            file: Option<String>,
-            everybody: Option<bool>,
-        }
         struct EntryVisitor;
         impl<'de> Visitor<'de> for EntryVisitor {
             type Value = EntryBody;
@@ -75,9 +63,8 @@ impl<'de> Deserialize<'de> for EntryBody {
                 Ok(EntryBody { phone: Some(text.to_owned()), ..EntryBody::default() })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EntryBody, A::Error> {
-                let o = Object::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let Object { phone, variables, contact, group, segment, tag, source, file, everybody } = o;
-                Ok(EntryBody { phone, variables, contact, group, segment, tag, source, file, everybody })
+                // The derived one, of the members.
+                EntryBody::deserialize(serde::de::value::MapAccessDeserializer::new(map))
             }
         }
         d.deserialize_any(EntryVisitor)

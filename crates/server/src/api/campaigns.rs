@@ -11,13 +11,13 @@ use carillon_domain::quiet::Window as SendWindow;
 use carillon_store::campaign::{self as store, Campaign};
 use carillon_store::campaign_run::{self, Run, Totals};
 use carillon_store::{StoreError, template};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::campaign_ab_tests::{self, AbTestBody, AbTestView};
 use super::campaign_audience::{EntryBody, EntryView, entries};
 use super::error::{Code, FieldError, Problem};
-use super::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query};
+use super::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query, given};
 use super::page::{Paged, Window};
 use crate::access::Caller;
 use crate::app::App;
@@ -84,11 +84,6 @@ pub struct CampaignBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100000)]
     pace: Option<Option<u32>>,
-}
-
-/// Tells null from what is left out.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(d).map(Some)
 }
 
 /// A campaign.

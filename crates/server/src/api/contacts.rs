@@ -11,12 +11,12 @@ use carillon_domain::phone::Phone;
 use carillon_store::StoreError;
 use carillon_store::contact::{self as store, Contact, Filter, NewContact, Put};
 use carillon_store::contact_group;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::consents::stands;
 use super::error::{Code, FieldError, Problem};
-use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query};
+use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query, given};
 use super::messages::phone;
 use super::page::{Paged, Window};
 use crate::app::App;
@@ -48,11 +48,6 @@ pub struct ContactBody {
     /// All tags they have from now on, at most 50.
     #[schema(example = json!(["regular"]))]
     tags: Option<Vec<String>>,
-}
-
-/// Tells null from what is left out.
-pub(super) fn given<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(d).map(Some)
 }
 
 /// A contact.

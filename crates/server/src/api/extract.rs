@@ -14,12 +14,17 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use carillon_domain::id::{AccountId, AccountNo, TypeId};
 use carillon_domain::permission::Scope;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::{Code, Problem};
 use crate::access::Caller;
 use crate::app::App;
+
+/// For members of changes: tells null, which takes a value away, from what is left out.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(d).map(Some)
+}
 
 /// A permission as a type.
 pub trait Permission: Send + Sync + 'static {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::consents::of_group;
-use super::contacts::{code, given};
+use super::contacts::code;
 use super::error::{Code, Problem};
-use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query};
+use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query, given};
 use super::page::{Paged, Window};
 use crate::app::App;
 use crate::clock::rfc3339;

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::contacts::code as code_of;
 use super::error::{Code, Problem};
-use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query};
+use super::extract::{Can, ContactsManage, ContactsRead, Id, Json, Query, given};
 use super::page::{Paged, Window};
 use crate::access::Caller;
 use crate::app::App;
@@ -67,7 +67,7 @@ pub struct SourceChange {
     mysql: Option<Database>,
     http: Option<Http>,
     /// Another secret, or null for none.
-    #[serde(default, deserialize_with = "super::contacts::given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     secret: Option<Option<String>>,
     columns: Option<Columns>,

@@ -9,11 +9,10 @@ use uuid::Uuid;
 
 use super::fold::add;
 use super::{Cell, End, HOURS, Sums, Tally};
+use crate::ledger::accounts;
 use crate::{Db, DbKind, StoreError};
 
 const DAY_MS: i64 = 86_400_000;
-/// Accounts looked up at a time.
-const PAGE: i64 = 500;
 /// How often counting anew is tried when others add up meanwhile.
 const TRIES: u32 = 5;
 
@@ -154,18 +153,6 @@ impl Tally {
         let inside = |cell: &Cell| cell.account == account && (from..=to).contains(&cell.hour.div_euclid(HOURS));
         Tally(self.0.iter().filter(|(cell, _)| inside(cell) == wanted).map(|(cell, sums)| (*cell, *sums)).collect())
     }
-}
-
-/// The accounts there are, a page at a time, in order.
-async fn accounts(db: &Db, after: i64) -> Result<Vec<AccountNo>, StoreError> {
-    let page: Vec<(i64,)> = read_db!(db, |c| {
-        sqlx::query_as("SELECT account_no FROM balance WHERE account_no > $1 ORDER BY account_no LIMIT $2")
-            .bind(after)
-            .bind(PAGE)
-            .fetch_all(c)
-            .await
-    })?;
-    Ok(page.into_iter().map(|(no,)| AccountNo::from_i64(no)).collect())
 }
 
 const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";

@@ -152,6 +152,8 @@ pub struct Content {
     pub tags: Vec<String>,
     /// Where each message's events go.
     pub callback_url: Option<String>,
+    /// Addresses that get a report of each run by mail.
+    pub report_to: Vec<String>,
     /// Several of these are tried on a part of the audience first.
     pub ab_test: Option<AbTest>,
 }

@@ -39,6 +39,8 @@ named! {
         Error = "error",
         /// Their batch.
         Batch = "batch",
+        /// Their campaign.
+        Campaign = "campaign",
     }
 }
 
@@ -82,6 +84,14 @@ named! {
         P90 = "p90_ms",
         /// Ninety-nine of a hundred.
         P99 = "p99_ms",
+        /// Messages of which a person opened a short link.
+        Clicked = "clicked",
+        /// Of a hundred delivered.
+        ClickRate = "click_rate",
+        /// Messages that were answered from the phone.
+        Replied = "replied",
+        /// Of a hundred delivered.
+        ReplyRate = "reply_rate",
     }
 }
 
@@ -110,11 +120,16 @@ impl std::fmt::Display for Value {
 }
 
 impl Measure {
-    /// Its value. Where the groups are of what has ended, `of_ends`, there is nothing accepted to tell of.
+    /// Its value. Where the groups are of what has ended, `of_ends`, there is nothing accepted, clicked or answered to tell of.
     pub fn of(self, t: &Totals, of_ends: bool) -> Value {
         let time = |percent| t.speeds.percentile(percent).map_or(Value::None, Value::Count);
+        let rate = |permille: Option<i64>| permille.map_or(Value::None, Value::Permille);
         match self {
-            Measure::Accepted if of_ends => Value::None,
+            Measure::Accepted | Measure::Clicked | Measure::ClickRate | Measure::Replied | Measure::ReplyRate
+                if of_ends =>
+            {
+                Value::None
+            }
             Measure::Accepted => Value::Count(t.accepted),
             Measure::Ended => Value::Count(t.ended()),
             Measure::Delivered => Value::Count(t.delivered),
@@ -126,10 +141,14 @@ impl Measure {
             Measure::Rejected => Value::Count(t.rejected),
             Measure::Parts => Value::Count(t.parts),
             Measure::Cost => Value::Amount(t.cost),
-            Measure::DeliveryRate => t.delivered_permille().map_or(Value::None, Value::Permille),
+            Measure::DeliveryRate => rate(t.delivered_permille()),
             Measure::P50 => time(50),
             Measure::P90 => time(90),
             Measure::P99 => time(99),
+            Measure::Clicked => Value::Count(t.clicked),
+            Measure::ClickRate => rate(t.clicked_permille()),
+            Measure::Replied => Value::Count(t.replied),
+            Measure::ReplyRate => rate(t.replied_permille()),
         }
     }
 }

@@ -70,6 +70,10 @@ pub struct Totals {
     pub cost: Money,
     /// Delivery times, from the carrier's acceptance to its receipt.
     pub speeds: Speeds,
+    /// Messages of which a person opened a link.
+    pub clicked: i64,
+    /// Messages that were answered from the phone.
+    pub replied: i64,
 }
 
 impl Totals {
@@ -105,6 +109,8 @@ impl Totals {
         for (sum, more) in self.speeds.0.iter_mut().zip(more.speeds.0) {
             *sum += more;
         }
+        self.clicked += more.clicked;
+        self.replied += more.replied;
     }
 
     /// All that have ended.
@@ -119,9 +125,22 @@ impl Totals {
 
     /// Delivered messages of a thousand that have ended and were not withdrawn; `None` if there are none.
     pub fn delivered_permille(&self) -> Option<i64> {
-        let tried = self.ended() - self.canceled;
-        (tried > 0).then(|| (self.delivered * 1000 + tried / 2).div_euclid(tried))
+        permille(self.delivered, self.ended() - self.canceled)
     }
+
+    /// Messages of which a person opened a link, of a thousand delivered; `None` if there are none.
+    pub fn clicked_permille(&self) -> Option<i64> {
+        permille(self.clicked, self.delivered)
+    }
+
+    /// Messages that were answered, of a thousand delivered; `None` if there are none.
+    pub fn replied_permille(&self) -> Option<i64> {
+        permille(self.replied, self.delivered)
+    }
+}
+
+fn permille(some: i64, all: i64) -> Option<i64> {
+    (all > 0).then(|| (some * 1000 + all / 2).div_euclid(all))
 }
 
 #[cfg(test)]

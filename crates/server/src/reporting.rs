@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{AccountNo, BatchId};
+use carillon_domain::id::{AccountNo, BatchId, CampaignId};
 use carillon_domain::message::State;
 use carillon_domain::phone::Country;
 use carillon_domain::report::{Definition, Dimension, Measure, Value, day_date};
@@ -73,6 +73,17 @@ impl Table {
         }
         writer.into_inner().expect("a vector takes all that is written")
     }
+
+    /// Its sums in one line, those there are.
+    pub fn summary(&self, currency: &str) -> String {
+        let names = &self.columns[self.columns.len() - self.totals.len()..];
+        let sums = names.iter().zip(&self.totals).filter_map(|(name, value)| match value {
+            Value::None => None,
+            Value::Amount(_) => Some(format!("{name}: {value} {currency}")),
+            Value::Count(_) | Value::Permille(_) => Some(format!("{name}: {value}")),
+        });
+        sums.collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// Answers a question about one account.
@@ -107,6 +118,7 @@ fn shown(dimension: Dimension, key: &Key, names: &HashMap<i32, String>) -> Strin
         Dimension::Status => key.state.and_then(State::from_number).map(|state| state.as_str().to_owned()),
         Dimension::Error => key.error.and_then(ErrorCode::from_number).map(|code| code.name().to_owned()),
         Dimension::Batch => key.batch.flatten().map(|batch| batch.to_string()),
+        Dimension::Campaign => key.campaign.flatten().map(|campaign| campaign.to_string()),
     };
     text.unwrap_or_else(|| NONE.to_owned())
 }
@@ -154,6 +166,10 @@ fn filter(conditions: &[(Dimension, String)], names: &HashMap<i32, String>) -> R
                 let batch: BatchId = value.parse().map_err(|_| wrong("the id of a batch"))?;
                 filter.batches.push(batch);
             }
+            Dimension::Campaign => {
+                let campaign: CampaignId = value.parse().map_err(|_| wrong("the id of a campaign"))?;
+                filter.campaigns.push(campaign);
+            }
         }
     }
     Ok(filter)
@@ -171,7 +187,7 @@ mod tests {
     #[test]
     fn conditions_and_what_they_find() {
         let names = HashMap::from([(4, "a".to_owned()), (5, "b".to_owned())]);
-        let batch = BatchId::new(1, 2, AccountNo(3));
+        let (batch, campaign) = (BatchId::new(1, 2, AccountNo(3)), CampaignId::new(1, 2, AccountNo(3)));
         let ok: &[(Dimension, String, Filter)] = &[
             (Dimension::Country, "de".into(), Filter { countries: vec![17477], ..Filter::default() }),
             (Dimension::Country, "none".into(), Filter { countries: vec![0], ..Filter::default() }),
@@ -180,6 +196,7 @@ mod tests {
             (Dimension::Status, "canceled".into(), Filter { states: vec![7], ..Filter::default() }),
             (Dimension::Error, "no_route".into(), Filter { errors: vec![406], ..Filter::default() }),
             (Dimension::Batch, batch.to_string(), Filter { batches: vec![batch], ..Filter::default() }),
+            (Dimension::Campaign, campaign.to_string(), Filter { campaigns: vec![campaign], ..Filter::default() }),
         ];
         for (dimension, value, expected) in ok {
             assert_eq!(filter(&[(*dimension, value.clone())], &names).as_ref(), Ok(expected), "{value}");
@@ -191,6 +208,7 @@ mod tests {
             (Dimension::Status, "1 OR 1=1"),
             (Dimension::Error, "406"),
             (Dimension::Batch, "msg_01h455vb4pex5vsknk084sn02q"),
+            (Dimension::Campaign, "bat_01h455vb4pex5vsknk084sn02q"),
         ];
         for (dimension, value) in refused {
             let all = [(Dimension::Country, "DE".to_owned()), (dimension, value.to_owned())];

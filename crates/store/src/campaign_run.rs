@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::campaign::{Shift, opened, put_shift, sealed};
 use crate::db::{built, one};
+use crate::email::{NewEmail, put_email};
 use crate::hot::{IdempotencyKey, open_phone, open_text, seal_phone, seal_text};
 use crate::idempotency::keyed;
 use crate::{Db, StoreError};
@@ -189,12 +190,13 @@ pub async fn launch(
 }
 
 /// Ends the run under way, and those of its variants: nothing more is handed in. The campaign's state changes with it, if it is still the one that
-/// was decided on.
+/// was decided on. At `report_at` (Unix milliseconds) it is found by [`reports_due`].
 pub async fn end(
     db: &Db,
     account: AccountNo,
     campaign: CampaignId,
     shift: Option<&Shift<'_>>,
+    report_at: Option<i64>,
     now: i64,
 ) -> Result<bool, StoreError> {
     Ok(write_db!(db, |tx| {
@@ -203,6 +205,15 @@ pub async fn end(
             None => true,
         };
         if changed {
+            sqlx::query(
+                "UPDATE campaign_run SET report_at = $3 \
+                 WHERE account_no = $1 AND campaign_id = $2 AND ended_at IS NULL AND variant IS NULL",
+            )
+            .bind(account.as_i64())
+            .bind(campaign.0)
+            .bind(report_at)
+            .execute(&mut *tx)
+            .await?;
             sqlx::query(
                 "UPDATE campaign_run SET ended_at = $3 WHERE account_no = $1 AND campaign_id = $2 AND ended_at IS NULL",
             )
@@ -213,6 +224,39 @@ pub async fn end(
             .await?;
         }
         changed
+    }))
+}
+
+/// Up to `limit` runs, of whatever account, whose report is to be mailed at an instant or before it.
+pub async fn reports_due(db: &Db, now: i64, limit: u32) -> Result<Vec<BatchId>, StoreError> {
+    let rows: Vec<(Uuid,)> = read_db!(db, |c| {
+        sqlx::query_as("SELECT id FROM campaign_run WHERE report_at <= $1 ORDER BY report_at LIMIT $2")
+            .bind(now)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await
+    })?;
+    Ok(rows.into_iter().map(|(id,)| BatchId(id)).collect())
+}
+
+/// Writes the mails that report a run, if nobody has. Whether it was this; wake the postbox then.
+pub async fn reported(db: &Db, run: BatchId, mails: &[NewEmail]) -> Result<bool, StoreError> {
+    Ok(write_db!(db, |tx| {
+        let mine = sqlx::query(
+            "UPDATE campaign_run SET report_at = NULL WHERE account_no = $1 AND id = $2 AND report_at IS NOT NULL",
+        )
+        .bind(run.account().as_i64())
+        .bind(run.0)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected()
+            == 1;
+        if mine {
+            for mail in mails {
+                put_email!(tx, mail);
+            }
+        }
+        mine
     }))
 }
 

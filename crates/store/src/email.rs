@@ -20,17 +20,20 @@ pub enum EmailKind {
     CampaignPaused = 10,
     /// A saved report, on its schedule.
     Report = 11,
+    /// What became of a campaign.
+    CampaignReport = 12,
 }
 
 impl EmailKind {
     /// All of them.
-    pub const ALL: [EmailKind; 6] = [
+    pub const ALL: [EmailKind; 7] = [
         EmailKind::Verification,
         EmailKind::Welcome,
         EmailKind::PasswordReset,
         EmailKind::WebhookDisabled,
         EmailKind::CampaignPaused,
         EmailKind::Report,
+        EmailKind::CampaignReport,
     ];
 
     /// Its name, for logs and metrics.
@@ -42,6 +45,7 @@ impl EmailKind {
             EmailKind::WebhookDisabled => "webhook_disabled",
             EmailKind::CampaignPaused => "campaign_paused",
             EmailKind::Report => "report",
+            EmailKind::CampaignReport => "campaign_report",
         }
     }
 }

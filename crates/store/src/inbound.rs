@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use carillon_domain::id::{AccountNo, ConversationId, InboundId, KeywordRuleId};
+use carillon_domain::id::{AccountNo, ConversationId, InboundId, KeywordRuleId, compose};
 use carillon_domain::inbound::{Piece, Whole, Writing, join};
 use carillon_domain::keyword::Action;
 use uuid::Uuid;
@@ -11,6 +11,8 @@ use crate::db::DbKind;
 use crate::event::{NewEvent, put_event};
 use crate::hot::{open_text, seal_text};
 use crate::smpp_delivery::owe_inbound;
+use crate::usage::REPLIED;
+use crate::usage::engagement::{Engaged, engaged};
 use crate::{Db, StoreError};
 
 /// A message or a part of one, as a carrier gave it.
@@ -75,7 +77,12 @@ pub struct Stored {
     pub messages: Vec<InboundId>,
     /// SMPP credentials that they wait for now, by account and number; with repetitions.
     pub owed: Vec<(AccountNo, u16)>,
+    /// Messages that they answer.
+    answered: Vec<Engaged>,
 }
+
+/// What comes later than this answers no message any more, milliseconds.
+const ANSWERS_MS: i64 = 30 * 86_400_000;
 
 /// Decides over a whole message: whose, to which number, from whom, what.
 pub type Judge<'a> = dyn Fn(AccountNo, &str, &str, Whole) -> Judged + Send + Sync + 'a;
@@ -165,6 +172,22 @@ macro_rules! store_whole {
         }
         if account != AccountNo::PLATFORM {
             owe_inbound!($tx, judged.id, $stored.owed);
+        }
+        if account != AccountNo::PLATFORM && judged.action != Action::Stop {
+            // The last that went to them from this number. As the index's condition stands: the number is Flags::TWO_WAY.
+            $stored.answered.extend(
+                sqlx::query_as::<_, Engaged>(
+                    "SELECT id, batch_id, country FROM message WHERE account_no = $1 AND phone_tag = $2 AND (flags & 8192) <> 0 \
+                     AND REPLACE(sender, '+', '') = $3 AND id < $4 AND id > $5 ORDER BY id DESC LIMIT 1",
+                )
+                .bind(account.as_i64())
+                .bind(g.peer_tag)
+                .bind(&g.number)
+                .bind(judged.id.0)
+                .bind(compose(judged.id.millis() - ANSWERS_MS, 0, AccountNo(0)))
+                .fetch_optional(&mut *$tx)
+                .await?,
+            );
         }
         $stored.messages.push(judged.id);
     }};
@@ -264,6 +287,7 @@ pub async fn receive(
             .execute(&mut *tx)
             .await?;
         }
+        engaged!(tx, REPLIED, std::mem::take(&mut stored.answered));
     });
     Ok(stored)
 }
@@ -306,6 +330,7 @@ pub async fn give_up_waiting(
             store_whole!(tx, &group, whole, account, &peer, carrier_at, judge, stored);
             delete_parts!(tx, &group);
         }
+        engaged!(tx, REPLIED, std::mem::take(&mut stored.answered));
     });
     Ok(stored)
 }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 use crate::db::one;
 use crate::event::{NewEvent, put_event};
 use crate::hot::open_text;
+use crate::usage::CLICKED;
+use crate::usage::engagement::{Engaged, engaged};
 use crate::{Db, StoreError};
 
 /// A link on its way into the store, with its message.
@@ -162,7 +164,22 @@ pub async fn record(db: &Db, clicks: &[Click], events: &[NewEvent]) -> Result<()
         }
     }
     write_db!(db, |tx| {
+        let mut opened: Vec<Engaged> = Vec::new();
         for ((account, link), ([humans, bots, previews], first)) in &counts {
+            if first.is_some() {
+                // The first person on this link; another of the same message may have been opened before.
+                opened.extend(
+                    sqlx::query_as::<_, Engaged>(
+                        "SELECT l.message_id, l.batch_id, COALESCE(m.country, 0) FROM short_link l \
+                         LEFT JOIN message m ON m.account_no = l.account_no AND m.id = l.message_id \
+                         WHERE l.account_no = $1 AND l.id = $2 AND l.first_at IS NULL",
+                    )
+                    .bind(account.as_i64())
+                    .bind(*link)
+                    .fetch_optional(&mut *tx)
+                    .await?,
+                );
+            }
             sqlx::query(
                 "UPDATE short_link SET humans = humans + $3, bots = bots + $4, previews = previews + $5, first_at = COALESCE(first_at, $6) \
                  WHERE account_no = $1 AND id = $2",
@@ -188,6 +205,7 @@ pub async fn record(db: &Db, clicks: &[Click], events: &[NewEvent]) -> Result<()
             .execute(&mut *tx)
             .await?;
         }
+        engaged!(tx, CLICKED, opened);
         for event in events {
             put_event!(tx, event);
         }

@@ -19,6 +19,7 @@ use super::campaign_audience::{EntryBody, EntryView, entries};
 use super::error::{Code, FieldError, Problem};
 use super::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query, given};
 use super::page::{Paged, Window};
+use super::reports;
 use crate::access::Caller;
 use crate::app::App;
 use crate::campaigns;
@@ -72,6 +73,8 @@ pub struct CampaignBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     callback_url: Option<Option<String>>,
+    /// Confirmed addresses of people in the account, at most ten: a day after a run has ended they get a report of it by mail.
+    report_to: Option<Vec<String>>,
     /// Variants that are tried on a part of the audience first. Not in a campaign that repeats.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<AbTestBody>)]
@@ -112,6 +115,8 @@ pub struct CampaignView {
     shorten_links: bool,
     tags: Vec<String>,
     callback_url: Option<String>,
+    /// Who gets a report of each run by mail.
+    report_to: Vec<String>,
     /// Its A/B test, if it has one.
     ab_test: Option<AbTestView>,
     /// Left out in lists and events.
@@ -223,6 +228,7 @@ impl CampaignView {
             shorten_links: content.shorten_links,
             tags: content.tags,
             callback_url: content.callback_url,
+            report_to: content.report_to,
             ab_test: content.ab_test.map(AbTestView::of),
             audience: None,
             schedule: c.plan.map(|p| ScheduleView {
@@ -348,6 +354,13 @@ async fn judge(app: &App, caller: &Caller, c: &mut Campaign, body: CampaignBody)
         problem = problem.and(Code::InvalidValue, "#/pace", "1 to 100,000 messages a second");
     }
     problem.errors.extend(check(app, caller, content).errors);
+    if let Some(report_to) = body.report_to {
+        match reports::people(app, caller.account, &report_to, "#/report_to").await {
+            Ok(people) => content.report_to = people,
+            Err(error) if error.errors.is_empty() => return Err(error),
+            Err(wrong) => problem.errors.extend(wrong.errors),
+        }
+    }
     if let Some(audience) = body.audience {
         match entries(app, caller.account, audience, "audience").await? {
             Ok(audience) => c.audience = audience,

@@ -242,6 +242,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(usage::read))
         .routes(routes!(usage::summary))
         .routes(routes!(usage::of_batch))
+        .routes(routes!(usage::of_campaign))
         .routes(routes!(reports::create, reports::list))
         .routes(routes!(reports::read, reports::replace, reports::delete))
         .routes(routes!(reports::run))

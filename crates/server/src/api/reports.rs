@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use carillon_domain::id::{ReportId, TypeId};
+use carillon_domain::id::{AccountNo, ReportId, TypeId};
 use carillon_domain::report::{Definition, Dimension, Every, Measure, Period, Schedule};
 use carillon_store::report::{self, Report};
 use carillon_store::user;
@@ -194,16 +194,30 @@ async fn schedule(app: &App, caller: &Caller, body: ScheduleBody) -> Result<Sche
     if !(0..=23).contains(&body.hour) {
         return Err(at("hour", "0 to 23"));
     }
-    let to: Vec<String> = body.to.iter().map(|address| address.trim().to_lowercase()).collect();
-    if to.is_empty() || to.len() > RECIPIENTS_MAX {
+    if body.to.is_empty() {
         return Err(at("to", "one to ten addresses"));
     }
-    let confirmed = user::confirmed(&app.db, caller.account, &to).await?;
+    let to = people(app, caller.account, &body.to, "#/schedule/to").await?;
+    Ok(Schedule { every, hour: body.hour, to })
+}
+
+/// Addresses that reports are mailed to: at most ten, each confirmed by somebody in the account.
+pub(super) async fn people(
+    app: &App,
+    account: AccountNo,
+    given: &[String],
+    pointer: &str,
+) -> Result<Vec<String>, Problem> {
+    if given.len() > RECIPIENTS_MAX {
+        return Err(Code::InvalidValue.at(pointer.to_owned(), "one to ten addresses"));
+    }
+    let to: Vec<String> = given.iter().map(|address| address.trim().to_lowercase()).collect();
+    let confirmed = user::confirmed(&app.db, account, &to).await?;
     if let Some(place) = to.iter().position(|address| !confirmed.contains(address)) {
         let why = "not the confirmed address of somebody in this account";
-        return Err(Code::InvalidValue.at(format!("#/schedule/to/{place}"), why));
+        return Err(Code::InvalidValue.at(format!("{pointer}/{place}"), why));
     }
-    Ok(Schedule { every, hour: body.hour, to })
+    Ok(to)
 }
 
 /// The name and definition of a body, or what is wrong with it.

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use carillon_domain::error_code::ErrorCode;
-use carillon_domain::id::{AccountNo, BatchId};
+use carillon_domain::id::{AccountNo, BatchId, CampaignId};
 use carillon_domain::report::{Dimension, Measure, Value, day_date, day_number};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{Code, Problem};
-use super::extract::{Asker, Can, Id, Json, MessagesRead, Query};
+use super::extract::{Asker, CampaignsRead, Can, Id, Json, MessagesRead, Query};
 use crate::app::App;
 use crate::reporting::{self, FILTERS_MAX, Question, ReportError, Table};
 
@@ -21,7 +21,7 @@ const DAYS_MAX: i32 = 400;
 /// Days, the last of them today, if none are named.
 const DAYS_DEFAULT: i32 = 30;
 /// All that a calendar has since 1970.
-pub(super) const ALL_DAYS: (i32, i32) = (0, 2_932_896);
+const ALL_DAYS: (i32, i32) = (0, 2_932_896);
 /// Countries of an overview.
 const COUNTRIES_MAX: usize = 10;
 
@@ -36,7 +36,7 @@ pub struct UsageQuery {
     /// Last day; today if not given. At most 400 days.
     #[param(example = "2026-11-30")]
     to: Option<String>,
-    /// Of `day`, `country`, `connection`, `status`, `error` and `batch`, with commas between them; all in one row if not given.
+    /// Of `day`, `country`, `connection`, `status`, `error`, `batch` and `campaign`, with commas between them; all in one row if not given.
     #[param(example = "day,country")]
     group_by: Option<String>,
     /// Columns, with commas between them; all if not given.
@@ -55,6 +55,8 @@ pub struct UsageQuery {
     error: Option<String>,
     /// Only of these batches.
     batch: Option<String>,
+    /// Only of these campaigns.
+    campaign: Option<String>,
     /// `json` or `csv`; CSV also with `Accept: text/csv`.
     format: Option<String>,
 }
@@ -173,7 +175,7 @@ fn words<T: PartialEq>(
 /// Read usage.
 ///
 /// Counts are exact, and at most a few seconds old. A message counts on the day it was accepted, and once it has ended, as what it came to.
-/// `accepted` is null where rows or conditions are of what has ended (`connection`, `status`, `error`).
+/// `accepted`, `clicked` and `replied` are null where rows or conditions are of what has ended (`connection`, `status`, `error`).
 #[utoipa::path(get, path = "/v1/usage", tag = "Reports", operation_id = "getUsage", params(UsageQuery),
     responses((status = 200, content((UsageView = "application/json"), (String = "text/csv")))))]
 pub async fn read(
@@ -198,6 +200,7 @@ pub async fn read(
         (Dimension::Status, &query.status),
         (Dimension::Error, &query.error),
         (Dimension::Batch, &query.batch),
+        (Dimension::Campaign, &query.campaign),
     ] {
         let values = list.as_deref().unwrap_or("").split(',').map(str::trim).filter(|value| !value.is_empty());
         filters.extend(values.map(|value| (dimension, value.to_owned())));
@@ -231,7 +234,7 @@ pub struct SummaryQuery {
 /// A step of the way, and how many messages came so far.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Step {
-    /// `accepted`, `handed_over` (a carrier took it) or `delivered`.
+    /// `accepted`, `handed_over` (a carrier took it), `delivered`, and of these `clicked` (a person opened a link) and `replied`.
     step: &'static str,
     /// How many.
     messages: i64,
@@ -270,7 +273,7 @@ pub struct Overview {
     /// All measures of all of them.
     #[schema(value_type = Object, example = json!({ "accepted": 120, "delivered": 117, "delivery_rate": 97.5, "p50_ms": 1900 }))]
     totals: serde_json::Map<String, serde_json::Value>,
-    /// From acceptance to delivery.
+    /// From acceptance to delivery, and what people did then.
     funnel: Vec<Step>,
     /// Day by day: `accepted`, `delivered`, `cost`.
     #[schema(value_type = Vec<Object>, example = json!([{ "day": "2026-11-21", "accepted": 120, "delivered": 117, "cost": "6.00" }]))]
@@ -296,16 +299,15 @@ pub struct SummaryView {
     heat_map: Vec<HeatCell>,
 }
 
-/// What became of messages of an account: all of some days, or those of these batches alone, as of a campaign.
-pub(super) async fn overview(
+/// What became of messages of an account: those of some days that meet conditions.
+async fn overview(
     app: &App,
     account: AccountNo,
     days: (i32, i32),
-    batches: &[BatchId],
+    filters: &[(Dimension, String)],
 ) -> Result<Overview, Problem> {
-    let filters: Vec<_> = batches.iter().map(|id| (Dimension::Batch, id.to_string())).collect();
     let ask = async |group_by: &[Dimension], measures: &[Measure]| {
-        let question = Question { days, group_by, measures, filters: &filters };
+        let question = Question { days, group_by, measures, filters };
         reporting::run(&app.db, account, &question).await.map_err(problem)
     };
     let count = |value: &Value| if let Value::Count(n) = value { *n } else { 0 };
@@ -314,8 +316,13 @@ pub(super) async fn overview(
     let all = ask(&[], Measure::ALL).await?;
     let of = |measure| count(&all.totals[Measure::ALL.iter().position(|m| *m == measure).expect("it is one of all")]);
     let handed_over = of(Measure::Delivered) + of(Measure::Sent) + of(Measure::Undelivered);
-    let funnel =
-        [("accepted", of(Measure::Accepted)), ("handed_over", handed_over), ("delivered", of(Measure::Delivered))];
+    let funnel = [
+        ("accepted", of(Measure::Accepted)),
+        ("handed_over", handed_over),
+        ("delivered", of(Measure::Delivered)),
+        ("clicked", of(Measure::Clicked)),
+        ("replied", of(Measure::Replied)),
+    ];
     let by_day = ask(&[Dimension::Day], &[Measure::Accepted, Measure::Delivered, Measure::Cost]).await?;
     let measures = [Measure::Accepted, Measure::Delivered, Measure::DeliveryRate, Measure::Cost];
     let mut by_country = ask(&[Dimension::Country], &measures).await?;
@@ -383,5 +390,19 @@ pub async fn of_batch(
 ) -> Result<Json<Overview>, Problem> {
     let caller = asker.owner(&app, id.account()).await?;
     carillon_store::batch::by_id(&app.db, caller.account, id).await?;
-    overview(&app, caller.account, ALL_DAYS, &[id]).await.map(Json)
+    overview(&app, caller.account, ALL_DAYS, &[(Dimension::Batch, id.to_string())]).await.map(Json)
+}
+
+/// Read a campaign's report.
+///
+/// What became of the messages of all its runs: the funnel, delivery times, countries, clicks and answers, and why some failed.
+#[utoipa::path(get, path = "/v1/campaigns/{id}/report", tag = "Reports", operation_id = "getCampaignReport", params(("id" = String, Path)),
+    responses((status = 200, body = Overview)))]
+pub async fn of_campaign(
+    State(app): State<App>,
+    caller: Can<CampaignsRead>,
+    Id(id): Id<CampaignId>,
+) -> Result<Json<Overview>, Problem> {
+    carillon_store::campaign::by_id(&app.db, caller.account, id).await?;
+    overview(&app, caller.account, ALL_DAYS, &[(Dimension::Campaign, id.to_string())]).await.map(Json)
 }

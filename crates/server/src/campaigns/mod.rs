@@ -6,6 +6,7 @@ pub mod ab_test;
 pub mod audience;
 pub mod estimate;
 mod expand;
+pub mod report;
 mod send;
 
 use std::time::Duration;
@@ -179,7 +180,7 @@ async fn shift(
     let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), mails: &mails, now };
     let account = c.id.account();
     let done = match c.run.filter(|_| to.ended()) {
-        Some(_) => campaign_run::end(&app.db, account, c.id, Some(&shift), now).await?,
+        Some(_) => campaign_run::end(&app.db, account, c.id, Some(&shift), None, now).await?,
         None => campaign::shift(&app.db, account, c.id, &shift).await?,
     };
     if done {
@@ -345,7 +346,7 @@ async fn withdraw(app: &App, c: &Campaign, run: BatchId) -> Result<(), Trouble> 
             }
         }
     }
-    campaign_run::end(&app.db, account, c.id, None, app.clock.now_ms()).await?;
+    campaign_run::end(&app.db, account, c.id, None, None, app.clock.now_ms()).await?;
     Ok(campaign::look_again(&app.db, account, c.id, None).await?)
 }
 

@@ -14,7 +14,7 @@ use carillon_store::hot::{IntakeRequest, NewMessage, RunStep, Step, Verdict};
 use carillon_store::{batch, ledger};
 
 use super::ab_test::{self, Next};
-use super::{CREDIT_EVERY_MS, Trouble, event_of, next_time, shift, stops, told};
+use super::{CREDIT_EVERY_MS, Trouble, event_of, next_time, report, shift, stops, told};
 use crate::app::App;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{Content, Own, Rules};
@@ -216,7 +216,8 @@ pub(super) async fn finish(app: &App, c: &Campaign) -> Result<(), Trouble> {
     let Some(to) = c.state.after(action) else { return Ok(()) };
     let event = event_of(app, c.id, action);
     let shift = Shift { from: c.state, to, reason: None, look_at: next, event: event.as_ref(), mails: &[], now };
-    if campaign_run::end(&app.db, c.id.account(), c.id, Some(&shift), now).await? {
+    let report_at = (!c.content.report_to.is_empty()).then_some(now + report::AFTER_MS);
+    if campaign_run::end(&app.db, c.id.account(), c.id, Some(&shift), report_at, now).await? {
         told(app, c.id, to, None);
     }
     Ok(())

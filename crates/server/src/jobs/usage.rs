@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use carillon_domain::money::Money;
-use carillon_domain::report::{Value, day_date};
+use carillon_domain::report::day_date;
 use carillon_store::email::{EmailKind, NewEmail};
 use carillon_store::report::{self, Report};
 use carillon_store::{StoreError, account, usage, user};
 
 use crate::app::App;
+use crate::campaigns;
 use crate::notify::email::USEFUL_MS;
 use crate::reporting::{self, Question, ReportError, Table};
 
@@ -34,6 +34,7 @@ pub(super) async fn run(app: App) {
 /// One round: all that was counted so far, and all reports that are due by the app's clock.
 pub async fn once(app: &App) -> Result<(), StoreError> {
     while usage::fold(&app.db).await? > 0 {}
+    campaigns::report::mail_due(app).await?;
     loop {
         let due = report::due(&app.db, app.clock.now_ms(), AT_ONCE).await?;
         if due.is_empty() {
@@ -75,12 +76,7 @@ async fn letters(
     let to = report.definition.schedule.as_ref().map_or(&[][..], |schedule| &schedule.to);
     let to = user::confirmed(&app.db, owner, to).await?;
     let about = account::by_no(&app.db, owner).await?;
-    let sums = question.measures.iter().zip(&table.totals).filter(|(_, value)| **value != Value::None);
-    let sums = sums.map(|(measure, value)| match value {
-        Value::Amount(Money(_)) => format!("{}: {value} {}", measure.as_str(), about.currency),
-        _ => format!("{}: {value}", measure.as_str()),
-    });
-    let mut summary = sums.collect::<Vec<_>>().join("; ");
+    let mut summary = table.summary(&about.currency);
     let mut csv = String::from_utf8(table.csv()).expect("CSV of texts is text");
     if csv.len() > CSV_MAX {
         summary.push_str(". The table is too long for a mail: GET /v1/reports/{id}/run has all of it");

@@ -60,6 +60,21 @@ macro_rules! counted_from_messages {
         while let Some(row) = rows.try_next().await? {
             count(&mut tally, row);
         }
+        drop(rows);
+        let engaged: Vec<(i16, Uuid, Option<Uuid>, i16)> = sqlx::query_as(
+            "SELECT e.state, m.id, m.batch_id, m.country FROM engagement e
+             JOIN message m ON m.account_no = e.account_no AND m.id = e.message_id
+             WHERE e.account_no = $1 AND e.message_id >= $2 AND e.message_id < $3",
+        )
+        .bind($account.as_i64())
+        .bind(compose(i64::from(from) * DAY_MS, 0, AccountNo(0)))
+        .bind(compose((i64::from(to) + 1) * DAY_MS, 0, AccountNo(0)))
+        .fetch_all(&mut *$tx)
+        .await?;
+        for (state, id, batch, country) in engaged {
+            let cell = Cell { state, ..Cell::accepted(MessageId(id), batch, country) };
+            tally.add(cell, Sums { messages: 1, ..Sums::default() });
+        }
         tally
     }};
 }

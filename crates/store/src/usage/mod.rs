@@ -2,9 +2,11 @@
 //! `usage_log` (`Tally`), whatever number of accounts it is about; `fold` adds these rows up in `usage_day` and `usage_hour`, `read` reads
 //! those, and `check` compares them with the messages themselves.
 //!
-//! A message is counted twice: in the cell of what was accepted, and, once nothing more becomes of it, in the cell of its end.
+//! A message is counted in the cell of what was accepted, and, once nothing more becomes of it, in the cell of its end; and once more if a person
+//! opened a link of it, or answered it (`engagement`).
 
 mod check;
+pub(crate) mod engagement;
 mod fold;
 mod read;
 
@@ -22,6 +24,10 @@ pub use read::{Filter, GROUPS_MAX, Group, Hour, Key, connections, hours, totals}
 
 /// Value of the `state` column for what was accepted.
 pub(crate) const ACCEPTED: i16 = -1;
+/// For what a person opened a link of.
+pub(crate) const CLICKED: i16 = -2;
+/// For what was answered from the phone.
+pub(crate) const REPLIED: i16 = -3;
 const HOURS: i32 = 24;
 
 /// What messages have in common that are counted together.
@@ -175,7 +181,11 @@ impl Tally {
         let mut hours = std::collections::BTreeMap::<(AccountNo, i32), [i64; 3]>::new();
         for (cell, sums) in &self.0 {
             let [accepted, ended, delivered] = hours.entry((cell.account, cell.hour)).or_default();
-            *(if cell.state == ACCEPTED { accepted } else { ended }) += sums.messages;
+            match cell.state {
+                ACCEPTED => *accepted += sums.messages,
+                CLICKED | REPLIED => {}
+                _ => *ended += sums.messages,
+            }
             *delivered += if cell.state == State::Delivered.number() { sums.messages } else { 0 };
         }
         hours.retain(|_, counts| *counts != [0; 3]);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use carillon_domain::id::{AccountNo, BatchId};
+use carillon_domain::id::{AccountNo, BatchId, CampaignId};
 use carillon_domain::report::Dimension;
 use carillon_domain::usage::Totals;
 use uuid::Uuid;
 
-use super::{ACCEPTED, batch_of};
+use super::{ACCEPTED, CLICKED, REPLIED, batch_of};
 use crate::{Db, DbKind, StoreError};
 
 /// Groups that are answered at most.
@@ -20,6 +20,8 @@ const ROWS_MAX: usize = 20 * GROUPS_MAX;
 pub struct Filter {
     /// Of these batches.
     pub batches: Vec<BatchId>,
+    /// Of these campaigns.
+    pub campaigns: Vec<CampaignId>,
     /// To these countries, as `Country::number`; 0 = none.
     pub countries: Vec<i16>,
     /// Over these connections, by number; 0 = none.
@@ -45,6 +47,8 @@ pub struct Key {
     pub error: Option<i16>,
     /// Their batch, if they have one.
     pub batch: Option<Option<BatchId>>,
+    /// Their campaign, if they have one.
+    pub campaign: Option<Option<CampaignId>>,
 }
 
 /// A group and its sums.
@@ -56,7 +60,7 @@ pub struct Group {
     pub totals: Totals,
 }
 
-type Row = (Option<i32>, Option<i16>, Option<i32>, Option<i16>, Option<Uuid>, i16, i16, i64, i64, i64);
+type Row = (Option<i32>, Option<i16>, Option<i32>, Option<i16>, Option<Uuid>, Option<Uuid>, i16, i16, i64, i64, i64);
 
 /// Sums of the messages an account had accepted between two days (days since 1970, both included), by group in the order of their keys. What
 /// was only accepted has neither connection nor end: it is left out where one of these is asked for. `None` if there are more than
@@ -74,6 +78,9 @@ pub async fn totals(
         for batch in &filter.batches {
             query = query.bind(batch.0);
         }
+        for campaign in &filter.campaigns {
+            query = query.bind(campaign.0);
+        }
         for country in &filter.countries {
             query = query.bind(*country);
         }
@@ -89,7 +96,7 @@ pub async fn totals(
         return Ok(None);
     }
     let mut groups = BTreeMap::<Key, Totals>::new();
-    for (day, country, connection, error, batch, state, speed, messages, parts, captured) in rows {
+    for (day, country, connection, error, batch, campaign, state, speed, messages, parts, captured) in rows {
         let key = Key {
             day,
             country,
@@ -97,12 +104,14 @@ pub async fn totals(
             state: by.contains(&Dimension::Status).then_some(state),
             error,
             batch: batch.map(batch_of),
+            campaign: by.contains(&Dimension::Campaign).then_some(campaign.map(CampaignId)),
         };
         let totals = groups.entry(key).or_default();
-        if state == ACCEPTED {
-            totals.accepted += messages;
-        } else {
-            totals.end(state, speed, messages, parts, captured);
+        match state {
+            ACCEPTED => totals.accepted += messages,
+            CLICKED => totals.clicked += messages,
+            REPLIED => totals.replied += messages,
+            ended => totals.end(ended, speed, messages, parts, captured),
         }
     }
     groups.retain(|_, totals| *totals != Totals::default());
@@ -110,11 +119,14 @@ pub async fn totals(
     Ok((groups.len() <= GROUPS_MAX).then(|| groups.collect()))
 }
 
+/// The campaign of a row, if it has one.
+const CAMPAIGN: &str = "(SELECT r.campaign_id FROM campaign_run r WHERE r.account_no = usage_day.account_no AND r.id = usage_day.batch_id)";
+
 fn text(kind: DbKind, filter: &Filter, by: &[Dimension]) -> String {
     // In the order of a `Row`; what is not grouped by is nothing.
-    let column = |dimension, name: &str, kind| {
-        let asked = by.contains(&dimension);
-        (if asked { name.to_owned() } else { format!("CAST(NULL AS {kind})") }, asked.then(|| name.to_owned()))
+    let column = |dimension, name: &'static str, kind| match by.contains(&dimension) {
+        true => (name.to_owned(), format!("{name}, ")),
+        false => (format!("CAST(NULL AS {kind})"), String::new()),
     };
     let columns = [
         column(Dimension::Day, "day", "INTEGER"),
@@ -122,36 +134,38 @@ fn text(kind: DbKind, filter: &Filter, by: &[Dimension]) -> String {
         column(Dimension::Connection, "connection_no", "INTEGER"),
         column(Dimension::Error, "error_code", "SMALLINT"),
         column(Dimension::Batch, "batch_id", "UUID"),
+        column(Dimension::Campaign, CAMPAIGN, "UUID"),
     ];
-    let shown: Vec<&str> = columns.iter().map(|(shown, _)| shown.as_str()).collect();
-    let grouped: String =
-        columns.iter().filter_map(|(_, name)| name.as_ref()).map(|name| format!("{name}, ")).collect();
+    let (shown, grouped): (Vec<String>, Vec<String>) = columns.into_iter().unzip();
     let mut next = 3;
-    let mut one_of = |name: &str, count: usize| {
+    let mut one_of = |name: &str, count: usize, end: &str| {
         let places: Vec<String> = (0..count).map(|n| format!("${}", next + 1 + n)).collect();
         next += count;
-        if count == 0 { String::new() } else { format!(" AND {name} IN ({})", places.join(", ")) }
+        if count == 0 { String::new() } else { format!(" AND {name} IN ({}){end}", places.join(", ")) }
     };
+    let of_campaigns = "batch_id IN (SELECT id FROM campaign_run WHERE account_no = $1 AND campaign_id";
     let conditions = [
-        one_of("batch_id", filter.batches.len()),
-        one_of("country", filter.countries.len()),
-        one_of("connection_no", filter.connections.len()),
-        one_of("state", filter.states.len()),
-        one_of("error_code", filter.errors.len()),
+        one_of("batch_id", filter.batches.len(), ""),
+        one_of(of_campaigns, filter.campaigns.len(), ")"),
+        one_of("country", filter.countries.len(), ""),
+        one_of("connection_no", filter.connections.len(), ""),
+        one_of("state", filter.states.len(), ""),
+        one_of("error_code", filter.errors.len(), ""),
     ];
     // A batch is found by its own index. SQLite, which knows no numbers of the table, would rather look through all of the account's days.
     let index = match kind {
-        DbKind::Sqlite if !filter.batches.is_empty() => " INDEXED BY usage_day_batch",
+        DbKind::Sqlite if !(filter.batches.is_empty() && filter.campaigns.is_empty()) => " INDEXED BY usage_day_batch",
         _ => "",
     };
     let of_ends = filter.asks_for_ends() || by.iter().any(|dimension| dimension.is_of_ends());
     format!(
         "SELECT {}, state, speed, CAST(SUM(messages) AS BIGINT), CAST(SUM(parts) AS BIGINT), CAST(SUM(captured) AS BIGINT)
          FROM usage_day{index} WHERE account_no = $1 AND day BETWEEN $2 AND $3{}{}
-         GROUP BY {grouped}state, speed LIMIT {}",
+         GROUP BY {}state, speed LIMIT {}",
         shown.join(", "),
         conditions.concat(),
         if of_ends { " AND state >= 0" } else { "" },
+        grouped.concat(),
         ROWS_MAX + 1
     )
 }
@@ -220,6 +234,11 @@ mod tests {
             (
                 Filter { batches: vec![id], ..Filter::default() },
                 &[],
+                "USING INDEX usage_day_batch (account_no=? AND batch_id=?",
+            ),
+            (
+                Filter { campaigns: vec![CampaignId(id.0)], ..Filter::default() },
+                &[Dimension::Campaign],
                 "USING INDEX usage_day_batch (account_no=? AND batch_id=?",
             ),
         ];

@@ -157,7 +157,7 @@ async fn nothing_is_taken_without_money_or_of_one_that_does_not_run() {
         assert_eq!(says(w, &[step(run, 1, 2)]).await, ["stale"]);
         assert!(campaign::shift(&w.db, a, id, &shift(State::Paused, State::Running, w.now)).await.unwrap());
         assert_eq!(says(w, &[step(run, 1, 2)]).await, ["accepted 2"]);
-        assert!(campaign_run::end(&w.db, a, id, None, w.now).await.unwrap());
+        assert!(campaign_run::end(&w.db, a, id, None, None, w.now).await.unwrap());
         assert_eq!(says(w, &[step(run, 3, 1)]).await, ["stale"], "after its end");
         assert_eq!(w.money(a).await, "10/30/0");
         let b = w.account(40).await;
@@ -210,7 +210,7 @@ async fn an_ab_test_is_decided_once_and_known_after_a_restart() {
         assert_eq!(batch::by_id(&w.db, a, new.id).await.unwrap().body.as_deref(), Some("B"));
         let other = w.account(0).await;
         assert!(matches!(ab_test::standing(&w.db, other, new.id).await, Err(StoreError::NotFound)));
-        assert!(campaign_run::end(&w.db, a, c.id, None, w.now).await.unwrap());
+        assert!(campaign_run::end(&w.db, a, c.id, None, None, w.now).await.unwrap());
         let runs = campaign_run::variants(&w.db, c.id, 1).await.unwrap();
         assert!(runs.iter().all(|r| r.ended_at.is_some()), "an end is one of all its runs");
     })
@@ -250,7 +250,7 @@ async fn recipients_are_forgotten_after_their_run() {
         let a = w.account(0).await;
         let (id, run) = running(w, a, 30).await;
         assert_eq!(campaign_run::ended_before(&w.db, i64::MAX).await.unwrap(), None, "it goes on");
-        campaign_run::end(&w.db, a, id, None, w.now).await.unwrap();
+        campaign_run::end(&w.db, a, id, None, None, w.now).await.unwrap();
         assert_eq!(campaign_run::ended_before(&w.db, w.now).await.unwrap(), None, "not yet");
         assert_eq!(campaign_run::ended_before(&w.db, w.now + 1).await.unwrap(), Some((a, run)));
         let gone = [

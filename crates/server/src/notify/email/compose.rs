@@ -30,6 +30,7 @@ fn source(kind: EmailKind) -> &'static str {
         EmailKind::WebhookDisabled => include_str!("webhook_disabled.txt"),
         EmailKind::CampaignPaused => include_str!("campaign_paused.txt"),
         EmailKind::Report => include_str!("report.txt"),
+        EmailKind::CampaignReport => include_str!("campaign_report.txt"),
     }
 }
 
@@ -99,6 +100,7 @@ mod tests {
             ("from", "2026-11-01"),
             ("to", "2026-11-30"),
             ("summary", "accepted: 5"),
+            ("people", "recipients: 6"),
             ("id", "rpt_1"),
         ])
         .map(|(name, word)| (name.to_owned(), word.to_owned()))

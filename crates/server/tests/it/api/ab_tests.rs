@@ -11,7 +11,7 @@ use super::campaigns::{launch, settled, until};
 use super::contacts::made;
 use super::messages::{quick, quick_on_postgres};
 use super::short_links;
-use super::two_way::{stage, written};
+use super::two_way::{OWN, stage, written};
 use crate::app::TestApp;
 
 const HOUR: Duration = Duration::from_secs(3_601);
@@ -46,6 +46,21 @@ async fn messages(t: &TestApp, key: &str, batch: &Value) -> Vec<(String, String)
     list["data"].as_array().unwrap().iter().map(|m| (text(m, "to"), text(m, "text"))).collect()
 }
 
+/// What usage says of a campaign by now; that it is what the rows say is verified.
+async fn engagement(t: &TestApp, key: &str, id: &str) -> Value {
+    carillon::jobs::usage::once(&t.app).await.unwrap();
+    let query = format!("/v1/usage?campaign={id}&group_by=campaign&measures=accepted,clicked,replied");
+    let row = t.get(&query, key).await.json()["data"][0].clone();
+    let report = t.get(&format!("/v1/campaigns/{id}/report"), key).await.json();
+    for (step, name) in [(0, "accepted"), (3, "clicked"), (4, "replied")] {
+        assert_eq!(report["funnel"][step], json!({"step": name, "messages": row[name]}));
+    }
+    let mut differences = Vec::new();
+    carillon_store::usage::verify(&t.app.db, (0, 100_000), |d| differences.push(d)).await.unwrap();
+    assert_eq!(differences, []);
+    row
+}
+
 #[tokio::test]
 async fn an_ab_test_is_won_by_clicks_and_its_winner_goes_to_the_rest() {
     for url in [String::new(), TestPostgres::start().fresh_database().await] {
@@ -76,6 +91,17 @@ async fn an_ab_test_is_won_by_clicks_and_its_winner_goes_to_the_rest() {
         for link in links.as_array().unwrap() {
             short_links::opened(&t, "GET", link["url"].as_str().unwrap(), &[("user-agent", short_links::PHONE)]).await;
         }
+        // Twice does not count twice, and a program not at all.
+        let first = links[0]["url"].as_str().unwrap();
+        short_links::opened(&t, "GET", first, &[("user-agent", short_links::PHONE)]).await;
+        let batch = variants[0]["result"]["batch"].as_str().unwrap();
+        let other = t.get(&format!("/v1/links?batch={batch}"), &key).await.json()["data"][0]["url"].clone();
+        short_links::opened(&t, "GET", other.as_str().unwrap(), &[("user-agent", "curl/8.0")]).await;
+        assert_eq!(
+            engagement(&t, &key, &id).await,
+            json!({"campaign": id, "accepted": sums, "clicked": count(&variants[1]), "replied": 0})
+        );
+
         t.app.clock.advance(HOUR);
         let done = settled(&t, &key, &id, "finished").await;
         let test = &done["ab_test"];
@@ -192,7 +218,8 @@ async fn an_ab_test_decided_by_a_person_is_decided_once_and_waits_while_paused()
 #[tokio::test]
 async fn answers_count_in_an_ab_test_and_stops_do_not() {
     let s = stage().await;
-    let body = json!({"name": "Friday", "audience": people(60), "ab_test": test_of("replied", "ask")});
+    let from = format!("+{OWN}");
+    let body = json!({"name": "Friday", "from": from, "audience": people(60), "ab_test": test_of("replied", "ask")});
     let id = made(&s.t, &s.key, "/v1/campaigns", body).await;
     assert_eq!(launch(&s.t, &s.key, &id, "k").await.status, 202);
     tried(&s.t, &s.key, &id).await;
@@ -208,6 +235,8 @@ async fn answers_count_in_an_ab_test_and_stops_do_not() {
     let c = s.t.get(&format!("/v1/campaigns/{id}"), &s.key).await.json();
     let replied = |place: usize| c["ab_test"]["variants"][place]["result"]["replied"].clone();
     assert_eq!((replied(0), replied(1), &c["ab_test"]["leading"]), (json!(2), json!(0), &json!("A")), "{c}");
+    let row = engagement(&s.t, &s.key, &id).await;
+    assert_eq!((&row["clicked"], &row["replied"]), (&json!(0), &json!(2)), "{row}");
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ async fn overviews_of_days_and_of_a_batch() {
     assert_eq!(
         all["funnel"],
         json!([
-            {"step": "accepted", "messages": 5}, {"step": "handed_over", "messages": 3}, {"step": "delivered", "messages": 3}
+            {"step": "accepted", "messages": 5}, {"step": "handed_over", "messages": 3}, {"step": "delivered", "messages": 3},
+            {"step": "clicked", "messages": 0}, {"step": "replied", "messages": 0}
         ])
     );
     assert_eq!(all["heat_map"], json!([{"weekday": 6, "hour": 17, "accepted": 5, "delivered": 3}]));
@@ -136,6 +137,7 @@ async fn queries_that_are_refused() {
         ("/v1/usage?status=1)%20OR%20(1=1", "?status"),
         ("/v1/usage?error=404", "?error"),
         ("/v1/usage?batch=msg_01h455vb4pex5vsknk084sn02q", "?batch"),
+        ("/v1/usage?campaign=bat_01h455vb4pex5vsknk084sn02q", "?campaign"),
         ("/v1/usage?format=xlsx", "?format"),
         ("/v1/usage?color=red", "?color"),
         ("/v1/reports/summary?time_zone=Atlantis", "?time_zone"),

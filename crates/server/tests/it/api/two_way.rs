@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-const OWN: &str = "4915735983801";
+pub const OWN: &str = "4915735983801";
 const PEER: &str = "4915112345678";
 
 /// A server bound to a simulated carrier, an account, its key, and its number.

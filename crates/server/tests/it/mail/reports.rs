@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use carillon::jobs;
-use carillon_domain::id::ReportId;
+use carillon_domain::id::{CampaignId, ReportId};
 use carillon_store::email;
 use carillon_store::testing::TestPostgres;
 use serde_json::{Value, json};
 
 use super::sink::{Guard, Sink};
 use super::{register, to, until};
+use crate::api::{campaigns, contacts};
 use crate::app::TestApp;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -120,4 +121,47 @@ async fn only_people_of_the_account_get_it() {
         assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.text);
     }
     assert_eq!(t.get("/v1/reports", &ada).await.json()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_campaign_is_reported_a_day_after_its_end_to_those_who_asked() {
+    for url in [String::new(), TestPostgres::start().fresh_database().await] {
+        let (t, sink, ada) = with_ada(&url).await;
+        let audience = ["+4915112345678", "+4915112345679", "+15005550101", "12"];
+        let body = json!({"name": "Menu", "from": "Shop", "text": "Fish", "audience": audience, "report_to": ["Ada@example.com"]});
+        let id = contacts::made(&t, &ada, "/v1/campaigns", body).await;
+        assert_eq!(campaigns::launch(&t, &ada, &id, "k").await.status, 202);
+        let done = campaigns::settled(&t, &ada, &id, "finished").await;
+        assert_eq!(done["report_to"], json!(["ada@example.com"]));
+        t.app.clock.advance(23 * HOUR);
+        jobs::usage::once(&t.app).await.unwrap();
+        assert_eq!(sink.mails().len(), 2, "not yet");
+
+        t.app.clock.advance(2 * HOUR);
+        jobs::usage::once(&t.app).await.unwrap();
+        jobs::usage::once(&t.app).await.unwrap();
+        let mail = sink.wait(3).await.remove(2);
+        assert_eq!(
+            (mail.field("Subject"), &mail.to[..]),
+            ("Your campaign: Menu".into(), &["<ada@example.com>".into()][..])
+        );
+        for part in ["recipients: 4; left out: 1", "accepted: 3; delivered: 2; delivery_rate: 66.7;", "cost: 0.10 USD"]
+        {
+            assert!(mail.body.contains(part), "{part}: {}", mail.body);
+        }
+        for row in ["status,error,ended,parts,cost", "delivered,none,2,2,0.10", "failed,invalid_number,1,1,0.00"] {
+            assert!(mail.body.contains(row), "{row}: {}", mail.body);
+        }
+        let account = id.parse::<CampaignId>().unwrap().account();
+        until("every mail has left", async || email::unsent(&t.app.db, account, 10).await.unwrap().is_empty()).await;
+        assert_eq!(sink.mails().len(), 3);
+
+        let refused =
+            [(json!(["eve@example.com"]), "#/report_to/0"), (json!(vec!["ada@example.com"; 11]), "#/report_to")];
+        for (to, pointer) in refused {
+            let answer = t.post("/v1/campaigns", &ada, json!({"name": "a", "report_to": to})).await;
+            assert_eq!(answer.refusal(), (400, "invalid_request".into()), "{}", answer.text);
+            assert_eq!(answer.json()["errors"][0]["pointer"], pointer);
+        }
+    }
 }

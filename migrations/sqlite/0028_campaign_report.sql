@@ -1,0 +1,5 @@
+-- Reports of campaigns by mail, some time after a run has ended.
+-- Same number, same names as migrations/postgres/0028_campaign_report.sql.
+
+ALTER TABLE campaign_run ADD COLUMN report_at INTEGER;  -- when it is mailed, Unix milliseconds; NULL = never, or done
+CREATE INDEX campaign_run_report ON campaign_run (report_at) WHERE report_at IS NOT NULL;

@@ -20,8 +20,8 @@ use crate::notify::email::{USEFUL_MS, for_people};
 
 /// 43 characters of base62 hold 256 bits.
 const TOKEN_LEN: usize = 43;
-/// Links to a new password that one person may have at once: a stranger who asks for more fills nobody's mailbox.
-const RESETS_MAX: i64 = 3;
+/// Links for one purpose that one person may have at once: a stranger who asks for more fills nobody's mailbox.
+const LINKS_MAX: i64 = 3;
 
 /// What the link of a mail holds behind `#token=`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,10 +32,10 @@ pub struct Proof {
     token: String,
 }
 
-/// Who does not know their password any more.
+/// Who is to get a link by mail.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Forgotten {
+pub struct Address {
     /// As registered.
     #[schema(example = "ada@example.com")]
     email: String,
@@ -106,29 +106,48 @@ pub async fn verify_email(State(app): State<App>, _: Origin, Json(body): Json<Pr
 /// Ask for a link to choose a new password.
 ///
 /// The answer is the same whether somebody has the address or not; whoever has it gets a mail.
-#[utoipa::path(post, path = "/v1/auth/forgot-password", tag = "Access", operation_id = "forgotPassword", security(()), request_body = Forgotten,
+#[utoipa::path(post, path = "/v1/auth/forgot-password", tag = "Access", operation_id = "forgotPassword", security(()), request_body = Address,
     responses((status = 202)))]
 pub async fn forgot_password(
     State(app): State<App>,
     _: Origin,
-    Json(body): Json<Forgotten>,
+    Json(body): Json<Address>,
 ) -> Result<StatusCode, Problem> {
-    let address = email(&body.email)?;
+    offer(app, Purpose::PasswordReset, &body)
+}
+
+/// Ask for another link that confirms an address.
+///
+/// The answer is the same whether somebody has the address or not; whoever has it, and has not confirmed it, gets a mail.
+#[utoipa::path(post, path = "/v1/auth/resend-verification", tag = "Access", operation_id = "resendVerification", security(()), request_body = Address,
+    responses((status = 202)))]
+pub async fn resend_verification(
+    State(app): State<App>,
+    _: Origin,
+    Json(body): Json<Address>,
+) -> Result<StatusCode, Problem> {
+    offer(app, Purpose::Verification, &body)
+}
+
+/// Mails a link to whoever has the address.
+fn offer(app: App, purpose: Purpose, to: &Address) -> Result<StatusCode, Problem> {
+    let address = email(&to.email)?;
     // Not waited for: how long it takes would tell whether somebody has the address.
     tokio::spawn(async move {
-        if let Err(error) = offer_reset(&app, &address).await {
-            tracing::warn!(%error, "a link to a new password was not sent: {error}");
+        if let Err(error) = send(&app, purpose, &address).await {
+            tracing::warn!(%error, "a link that was asked for was not sent: {error}");
         }
     });
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn offer_reset(app: &App, address: &str) -> Result<(), StoreError> {
+async fn send(app: &App, purpose: Purpose, address: &str) -> Result<(), StoreError> {
     let Some(person) = user::by_email(&app.db, address).await? else { return Ok(()) };
-    let Some((token, mail)) = link(app, Purpose::PasswordReset, person.id, &person.email, &person.name) else {
+    if purpose == Purpose::Verification && person.verified_at.is_some() {
         return Ok(());
-    };
-    if email_token::issue(&app.db, &token, &mail, RESETS_MAX, app.clock.now_ms()).await? {
+    }
+    let Some((token, mail)) = link(app, purpose, person.id, &person.email, &person.name) else { return Ok(()) };
+    if email_token::issue(&app.db, &token, &mail, LINKS_MAX, app.clock.now_ms()).await? {
         app.email.wake();
     }
     Ok(())

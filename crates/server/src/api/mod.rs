@@ -102,6 +102,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(email_links::verify_email))
+        .routes(routes!(email_links::resend_verification))
         .routes(routes!(email_links::forgot_password))
         .routes(routes!(email_links::reset_password))
         .routes(routes!(sessions::list))

@@ -15,6 +15,7 @@ const OF_NOBODY: &[&str] = &[
     "/v1/auth/refresh",
     "/v1/auth/verify-email",
     "/v1/auth/forgot-password",
+    "/v1/auth/resend-verification",
     "/v1/auth/reset-password",
 ];
 

@@ -82,6 +82,26 @@ async fn an_address_is_proved_once() {
 }
 
 #[tokio::test]
+async fn a_link_that_was_lost_is_sent_again() {
+    for (t, sink) in both().await {
+        register(&t, "ada@example.com", "Ada").await;
+        sink.wait(1).await;
+        let again = async |email: &str| t.post("/v1/auth/resend-verification", "", json!({ "email": email })).await;
+        let (known, unknown) = (again(" ADA@example.com").await, again("bob@example.com").await);
+        assert_eq!((known.status, &known.text), (202, &unknown.text));
+        let token = sink.wait(2).await[1].token();
+        assert!(is_dead(&reset(&t, &token, NEW).await), "it is no token for a password");
+        assert_eq!(verify(&t, &token).await.status, 204);
+        sink.wait(3).await;
+        // Confirmed: nothing comes any more. What is asked for later is done later.
+        assert_eq!(again("ada@example.com").await.status, 202);
+        forgot(&t, "ada@example.com").await;
+        assert_eq!(sink.wait(4).await[3].field("Subject"), "Choose a new password");
+        assert_eq!(again("ada").await.json()["errors"][0]["pointer"], "#/email");
+    }
+}
+
+#[tokio::test]
 async fn a_forgotten_password() {
     for (t, sink) in both().await {
         let first = bearer(&register(&t, "ada@example.com", "Ada").await);

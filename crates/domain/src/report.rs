@@ -348,14 +348,16 @@ mod tests {
 
     #[test]
     fn measures_of_a_group() {
-        let mut t = Totals { accepted: 9, ..Totals::default() };
+        let mut t = Totals { accepted: 9, clicked: 2, replied: 1, ..Totals::default() };
         t.end(3, 10, 5, 6, 300_000);
         t.end(5, -1, 2, 2, 0);
         t.end(7, -1, 1, 1, 0);
         let shown: Vec<String> = Measure::ALL.iter().map(|m| m.of(&t, false).to_string()).collect();
-        let expected = ["9", "8", "5", "0", "0", "2", "0", "1", "0", "9", "0.30", "71.4", "1432", "1842", "1842"];
-        assert_eq!(shown, expected);
-        assert_eq!(Measure::Accepted.of(&t, true), Value::None);
+        let counts = ["9", "8", "5", "0", "0", "2", "0", "1", "0", "9", "0.30", "71.4", "1432", "1842", "1842"];
+        assert_eq!(shown, [&counts[..], &["2", "40.0", "1", "20.0"]].concat());
+        for none in [Measure::Accepted, Measure::Clicked, Measure::ClickRate, Measure::Replied, Measure::ReplyRate] {
+            assert_eq!(none.of(&t, true), Value::None);
+        }
         assert_eq!(Measure::DeliveryRate.of(&Totals::default(), false).to_string(), "");
     }
 }

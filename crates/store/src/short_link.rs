@@ -168,17 +168,16 @@ pub async fn record(db: &Db, clicks: &[Click], events: &[NewEvent]) -> Result<()
         for ((account, link), ([humans, bots, previews], first)) in &counts {
             if first.is_some() {
                 // The first person on this link; another of the same message may have been opened before.
-                opened.extend(
-                    sqlx::query_as::<_, Engaged>(
-                        "SELECT l.message_id, l.batch_id, COALESCE(m.country, 0) FROM short_link l \
-                         LEFT JOIN message m ON m.account_no = l.account_no AND m.id = l.message_id \
-                         WHERE l.account_no = $1 AND l.id = $2 AND l.first_at IS NULL",
-                    )
-                    .bind(account.as_i64())
-                    .bind(*link)
-                    .fetch_optional(&mut *tx)
-                    .await?,
-                );
+                let new: Option<(Uuid, Option<Uuid>, Option<i16>)> = sqlx::query_as(
+                    "SELECT l.message_id, l.batch_id, m.country FROM short_link l \
+                     LEFT JOIN message m ON m.account_no = l.account_no AND m.id = l.message_id \
+                     WHERE l.account_no = $1 AND l.id = $2 AND l.first_at IS NULL",
+                )
+                .bind(account.as_i64())
+                .bind(*link)
+                .fetch_optional(&mut *tx)
+                .await?;
+                opened.extend(new.map(|(message, batch, country)| (message, batch, country.unwrap_or(0))));
             }
             sqlx::query(
                 "UPDATE short_link SET humans = humans + $3, bots = bots + $4, previews = previews + $5, first_at = COALESCE(first_at, $6) \

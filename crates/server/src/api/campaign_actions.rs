@@ -27,7 +27,7 @@ const AHEAD_MS: i64 = 366 * 86_400_000;
 const TRIES: usize = 3;
 
 /// When a campaign is to begin.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody {
     /// The first time: local, without an offset; or an instant of RFC 3339 with its offset. At most a year ahead.
@@ -42,6 +42,13 @@ pub struct ScheduleBody {
 }
 
 impl ScheduleBody {
+    /// Once, at a time that is UTC if it has no offset; or all that is wrong with it.
+    pub(crate) fn utc(at: String, now: i64) -> Result<ScheduleBody, Problem> {
+        let body = ScheduleBody { at, time_zone: Some("UTC".into()), repeat: None };
+        body.clone().judge(now)?;
+        Ok(body)
+    }
+
     /// The plan, and its first time; or all that is wrong with it.
     fn judge(self, now: i64) -> Result<(Plan, i64), Problem> {
         let mut problem = Problem::from(Code::InvalidRequest);

@@ -84,7 +84,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<
 #[schema(as = Campaign)]
 pub struct CampaignView {
     #[schema(value_type = String, example = "cmp_01h455vb4pex5vsknk084sn02q")]
-    id: CampaignId,
+    pub(crate) id: CampaignId,
     name: String,
     /// `draft`, `scheduled`, `running`, `paused`, `finished`, `canceled` or `failed`.
     #[schema(example = "draft")]

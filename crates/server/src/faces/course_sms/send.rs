@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use carillon_domain::contact::GroupKind;
+use carillon_domain::contact::{GroupKind, STATUS_DEFAULT, TAG_MAX, line};
 use carillon_domain::id::AccountNo;
 use carillon_store::contact_group::{self, Filter};
 use carillon_store::source;
@@ -24,9 +24,6 @@ use crate::pipeline::prepare::{self, Mistake};
 
 /// Elements of `recipients`: each may stand for many people, and most take a question to the database.
 const RECIPIENTS_MAX: usize = 1_000;
-/// Of a lead group that says none.
-const STATUS_DEFAULT: &str = carillon_domain::contact::STATUS_DEFAULT;
-
 /// What is to be sent, and to whom.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +129,14 @@ async fn translated(
         },
         Recipient::LeadGroup { status } => {
             let status = status.as_deref().unwrap_or(STATUS_DEFAULT);
+            if line(status, TAG_MAX).is_err() {
+                return Ok(Err(FieldError {
+                    pointer: format!("#/recipients/{index}/status").into(),
+                    code: Code::InvalidValue.as_str(),
+                    detail: "a status is 1 to 40 characters".into(),
+                    suggestion: None,
+                }));
+            }
             let source = source_of(app, account, "lead_group", status).await?;
             Ok(source.unwrap_or_else(|| json!({"status": status})))
         }

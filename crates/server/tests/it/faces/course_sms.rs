@@ -151,10 +151,10 @@ async fn what_is_refused() {
             "phone_too_short",
         ),
         (
-            json!({"message": "a", "recipients": [{"type": "lead_group", "status": ""}]}),
+            json!({"message": "a", "recipients": [{"type": "course", "id": "course_123"}, {"type": "lead_group", "status": ""}]}),
             400,
             "invalid_request",
-            "#/recipients/0",
+            "#/recipients/1/status",
             "invalid_value",
         ),
         (

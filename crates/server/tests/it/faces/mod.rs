@@ -1,3 +1,4 @@
 //! Other documents' endpoints, tested by what those documents show.
 
 mod course_sms;
+mod merchant;

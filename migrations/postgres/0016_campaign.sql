@@ -32,6 +32,7 @@ CREATE TABLE campaign_run (
     duplicates  INTEGER NOT NULL,
     skipped     INTEGER NOT NULL,             -- recipients left out
     deferred    INTEGER NOT NULL,             -- messages with a time of their own
+    local_at    TEXT,                         -- local time at which each message goes where its recipient is
     started_at  BIGINT NOT NULL,
     ended_at    BIGINT,                      -- nothing more is handed in
     PRIMARY KEY (account_no, id)

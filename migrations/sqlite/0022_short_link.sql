@@ -17,6 +17,9 @@ CREATE TABLE short_link (
 -- A batch's clicks in sum.
 CREATE INDEX short_link_batch ON short_link (account_no, batch_id, id) WHERE batch_id IS NOT NULL;
 
+-- Who opened one: only those stand in it.
+CREATE INDEX short_link_opened ON short_link (account_no, phone_tag, first_at) WHERE first_at IS NOT NULL;
+
 CREATE TABLE short_link_click (
     account_no INTEGER NOT NULL,
     link_id    BLOB    NOT NULL,

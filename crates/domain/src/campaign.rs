@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AudienceFileId, ContactId, GroupId};
+use crate::ab_test::AbTest;
+use crate::id::{AudienceFileId, ContactId, GroupId, SegmentId, SourceId};
 use crate::message::numbered;
+use crate::quiet::Window;
 
 numbered! {
     /// Where a campaign stands.
@@ -42,10 +44,14 @@ numbered! {
         TooLate = 5 "too_late",
         /// There is nobody in its audience.
         AudienceEmpty = 6 "audience_empty",
-        /// A group, contact or file of its audience is not there any more.
+        /// A group, segment, source, contact or file of its audience is not there any more.
         AudienceGone = 7 "audience_gone",
         /// There are more people in its audience than a campaign may have.
         AudienceTooLarge = 8 "audience_too_large",
+        /// A source of its audience could not be read.
+        SourceFailed = 9 "source_failed",
+        /// Its A/B test has no clear winner; somebody is to choose.
+        Undecided = 10 "undecided",
     }
 }
 
@@ -138,10 +144,16 @@ pub struct Content {
     pub transliterate: Option<bool>,
     /// How long each message is tried, seconds.
     pub validity_s: Option<i64>,
+    /// Hours of each recipient in which alone it may go.
+    pub send_window: Option<Window>,
+    /// Short links take the places of the text's web addresses.
+    pub shorten_links: bool,
     /// Labels of each message.
     pub tags: Vec<String>,
     /// Where each message's events go.
     pub callback_url: Option<String>,
+    /// Several of these are tried on a part of the audience first.
+    pub ab_test: Option<AbTest>,
 }
 
 /// Words of one person, by name.
@@ -157,8 +169,12 @@ pub enum Entry {
     Contact(ContactId),
     /// All contacts of a group.
     Group(GroupId),
+    /// All contacts that a saved filter finds.
+    Segment(SegmentId),
     /// All contacts with a label.
     Tag(String),
+    /// All rows of an account's own database or program, read when the campaign begins.
+    Source(SourceId),
     /// All rows of an uploaded file.
     File(AudienceFileId),
     /// All contacts there are.

@@ -227,6 +227,8 @@ ids! {
     AudienceFileId = "aud";
     /// A text that is kept to be sent again.
     TemplateId = "tpl";
+    /// A saved report.
+    ReportId = "rpt";
 }
 
 #[cfg(test)]

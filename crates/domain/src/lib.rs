@@ -1,5 +1,6 @@
 //! The rules of Carillon: no I/O, no async, no clock, no randomness. Time and random bytes are passed in.
 
+pub mod ab_test;
 pub mod account;
 pub mod audience;
 pub mod campaign;
@@ -22,6 +23,7 @@ pub mod phone;
 pub mod price;
 pub mod quiet;
 pub mod rate;
+pub mod report;
 pub mod retry;
 pub mod route;
 pub mod schedule;
@@ -31,5 +33,6 @@ pub mod short_link;
 pub mod smpp;
 pub mod suppression;
 pub mod template;
+pub mod usage;
 pub mod verification;
 pub mod webhook;

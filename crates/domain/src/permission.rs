@@ -61,6 +61,8 @@ scopes! {
     CampaignsRead = "campaigns:read";
     /// Change, test, launch and end campaigns; with it comes spending.
     CampaignsManage = "campaigns:manage";
+    /// Save reports and have them mailed.
+    ReportsManage = "reports:manage";
     /// Operate the platform: every account, credit, prices.
     Operate = "platform:operate";
 }
@@ -159,6 +161,7 @@ impl Role {
                 ContactsManage,
                 CampaignsRead,
                 CampaignsManage,
+                ReportsManage,
             ]),
             Role::Admin | Role::Owner => Scopes::account_all(),
         }

@@ -452,6 +452,17 @@ impl Country {
         std::str::from_utf8(&self.0).expect("a country is ASCII letters")
     }
 
+    /// The two letters as one number, the first letter high: more than 0.
+    pub const fn number(self) -> i16 {
+        i16::from_be_bytes(self.0)
+    }
+
+    /// The country of a stored number; 0 is none.
+    pub fn from_number(number: i16) -> Option<Self> {
+        let letters = number.to_be_bytes();
+        letters.iter().all(u8::is_ascii_uppercase).then_some(Self(letters))
+    }
+
     fn region(self) -> Region {
         Region::from_code(self.as_str()).expect("every pair of letters is a region of the library")
     }

@@ -8,9 +8,10 @@ mod condition;
 
 use serde_json::{Map, Value};
 
+use crate::consent;
 use crate::contact::{AttributeKind, Declared, GroupKind, TAG_MAX, line};
 use crate::id::GroupId;
-use crate::message::numbered;
+use crate::message::{Category, numbered};
 
 /// How deep filters stand in one another.
 pub const DEPTH_MAX: usize = 8;
@@ -36,6 +37,8 @@ numbered! {
         Sent = 2 "sent",
         /// The phone wrote.
         Replied = 3 "replied",
+        /// The person opened a short link for the first time.
+        Clicked = 4 "clicked",
     }
 }
 
@@ -70,6 +73,8 @@ pub enum Condition {
     },
     /// Its number stands on the account's suppression list or the platform's.
     Suppressed,
+    /// That is what is recorded of whether they agreed to messages of a category.
+    Consent(Category, consent::Status),
     /// So much happened, so lately.
     Activity {
         /// What.
@@ -146,7 +151,9 @@ pub enum Refusal {
     #[error("a filter is an object, such as {{\"tag\": \"regular\"}}")]
     Object,
     /// It says nothing, or two things.
-    #[error("a filter has exactly one of all, any, not, attribute, field, tag, group, suppressed and activity")]
+    #[error(
+        "a filter has exactly one of all, any, not, attribute, field, tag, group, suppressed, consent and activity"
+    )]
     Which,
     /// Not a member of this condition.
     #[error("this condition has no such member")]
@@ -212,7 +219,8 @@ struct Reader<'a> {
 }
 
 /// The members that say what an object is.
-const KINDS: [&str; 9] = ["all", "any", "not", "attribute", "field", "tag", "group", "suppressed", "activity"];
+const KINDS: [&str; 10] =
+    ["all", "any", "not", "attribute", "field", "tag", "group", "suppressed", "consent", "activity"];
 
 impl Reader<'_> {
     fn refuse<T>(&mut self, at: impl Into<String>, why: Refusal) -> Option<T> {

@@ -21,6 +21,7 @@ pub mod links;
 pub mod media;
 pub mod notify;
 pub mod pipeline;
+pub mod reporting;
 pub mod routing;
 pub mod simulator;
 pub mod smpp_server;

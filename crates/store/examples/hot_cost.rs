@@ -28,6 +28,7 @@ fn message(phone: u64) -> NewMessage {
         parts: 1,
         phone,
         phone_tag: phone.wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64,
+        country: None,
         sender: Some("Carillon".into()),
         body: "Your parcel arrives today between 10 and 12. Track it at example.com/t/83YF".into(),
         own_body: true,

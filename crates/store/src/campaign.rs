@@ -20,6 +20,9 @@ pub struct Plan {
     pub at: String,
     /// Name of the IANA time zone.
     pub time_zone: String,
+    /// Whether it is the time of each recipient; then the zone stands for nothing.
+    #[serde(default)]
+    pub local_time: bool,
     /// Rule of repetition (`domain::schedule::Rule`).
     pub repeat: Option<String>,
 }

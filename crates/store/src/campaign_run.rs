@@ -26,6 +26,8 @@ pub struct Run {
     pub campaign: CampaignId,
     /// From 1.
     pub number: u32,
+    /// Which variant of an A/B test, from 0; `None`: the rest, or there is no test.
+    pub variant: Option<usize>,
     /// Up to where the audience is written; `None`: all of it is.
     pub place: Option<String>,
     /// Tag of the last recipient that was handed in.
@@ -38,6 +40,8 @@ pub struct Run {
     pub skipped: u32,
     /// Messages with a time of their own.
     pub deferred: u32,
+    /// Local time at which each message goes where its recipient is; `None`: all go at once.
+    pub local_at: Option<String>,
     /// Unix milliseconds.
     pub started_at: i64,
     /// When the last was handed in, Unix milliseconds.
@@ -49,18 +53,19 @@ struct Row {
     id: Uuid,
     campaign_id: Uuid,
     number: i32,
+    variant: Option<i32>,
     place: Option<String>,
     cursor: i64,
     total: i32,
     duplicates: i32,
     skipped: i32,
     deferred: i32,
+    local_at: Option<String>,
     started_at: i64,
     ended_at: Option<i64>,
 }
 
-const COLUMNS: &str =
-    "id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, started_at, ended_at";
+const COLUMNS: &str = "id, campaign_id, number, variant, place, cursor, total, duplicates, skipped, deferred, local_at, started_at, ended_at";
 
 impl From<Row> for Run {
     fn from(r: Row) -> Run {
@@ -69,12 +74,14 @@ impl From<Row> for Run {
             id: BatchId(r.id),
             campaign: CampaignId(r.campaign_id),
             number: count(r.number),
+            variant: r.variant.map(|n| n.max(0) as usize),
             place: r.place,
             cursor: r.cursor,
             total: count(r.total),
             duplicates: count(r.duplicates),
             skipped: count(r.skipped),
             deferred: count(r.deferred),
+            local_at: r.local_at,
             started_at: r.started_at,
             ended_at: r.ended_at,
         }
@@ -96,6 +103,10 @@ pub struct NewRun {
     pub body: Arc<str>,
     /// JSON array of the labels of its messages.
     pub tags: Option<String>,
+    /// Local time at which each message goes where its recipient is.
+    pub local_at: Option<String>,
+    /// Of an A/B test: a run for each variant, beside this one for the rest, and the text its messages share.
+    pub variants: Vec<(BatchId, Arc<str>)>,
 }
 
 /// What became of a launch.
@@ -136,39 +147,52 @@ pub async fn launch(
             .bind(run.number as i32)
             .execute(&mut *tx)
             .await?;
-        sqlx::query(
-            "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, tags, created_at) \
-             VALUES ($1, $2, 1, $3, 0, 0, 0, 0, 0, 0, 0, 0, $4, $5)",
-        )
-        .bind(account.as_i64())
-        .bind(run.id.0)
-        .bind(seal_text(&run.body))
-        .bind(run.tags.as_deref())
-        .bind(shift.now)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "INSERT INTO campaign_run (account_no, id, campaign_id, number, place, cursor, total, duplicates, skipped, deferred, started_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, $7)",
-        )
-        .bind(account.as_i64())
-        .bind(run.id.0)
-        .bind(run.campaign.0)
-        .bind(run.number as i32)
-        .bind(&run.place)
-        .bind(BEGIN)
-        .bind(shift.now)
-        .execute(&mut *tx)
-        .await?;
+        let rest = (run.id, &run.body, None, Some(&run.place));
+        let variants = run.variants.iter().enumerate().map(|(n, (id, body))| (*id, body, Some(n as i32), None));
+        for (id, body, variant, place) in std::iter::once(rest).chain(variants) {
+            sqlx::query(
+                "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, tags, created_at) \
+                 VALUES ($1, $2, 1, $3, 0, 0, 0, 0, 0, 0, 0, 0, $4, $5)",
+            )
+            .bind(account.as_i64())
+            .bind(id.0)
+            .bind(seal_text(body))
+            .bind(run.tags.as_deref())
+            .bind(shift.now)
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "INSERT INTO campaign_run (account_no, id, campaign_id, number, variant, place, cursor, total, duplicates, skipped, deferred, \
+                 local_at, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 0, $9, $8)",
+            )
+            .bind(account.as_i64())
+            .bind(id.0)
+            .bind(run.campaign.0)
+            .bind(run.number as i32)
+            .bind(variant)
+            .bind(place)
+            .bind(BEGIN)
+            .bind(shift.now)
+            .bind(run.local_at.as_deref())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if !run.variants.is_empty() {
+            sqlx::query("INSERT INTO ab_test (account_no, run_id) VALUES ($1, $2)")
+                .bind(account.as_i64())
+                .bind(run.id.0)
+                .execute(&mut *tx)
+                .await?;
+        }
     });
     Ok(Launched::Launched)
 }
 
-/// Ends a run: nothing more is handed in. The campaign's state changes with it, if it is still the one that was decided on.
+/// Ends the run under way, and those of its variants: nothing more is handed in. The campaign's state changes with it, if it is still the one that
+/// was decided on.
 pub async fn end(
     db: &Db,
     account: AccountNo,
-    run: BatchId,
     campaign: CampaignId,
     shift: Option<&Shift<'_>>,
     now: i64,
@@ -179,15 +203,47 @@ pub async fn end(
             None => true,
         };
         if changed {
-            sqlx::query("UPDATE campaign_run SET ended_at = $3 WHERE account_no = $1 AND id = $2 AND ended_at IS NULL")
-                .bind(account.as_i64())
-                .bind(run.0)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE campaign_run SET ended_at = $3 WHERE account_no = $1 AND campaign_id = $2 AND ended_at IS NULL",
+            )
+            .bind(account.as_i64())
+            .bind(campaign.0)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
         }
         changed
     }))
+}
+
+/// Ends the run of a variant: all of it is handed in.
+pub async fn end_variant(db: &Db, account: AccountNo, run: BatchId, now: i64) -> Result<(), StoreError> {
+    write_db!(db, |tx| {
+        sqlx::query("UPDATE campaign_run SET ended_at = $3 WHERE account_no = $1 AND id = $2 AND ended_at IS NULL")
+            .bind(account.as_i64())
+            .bind(run.0)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+    });
+    Ok(())
+}
+
+/// The runs of the variants of a campaign's launch, in their order; none of one without a test.
+pub async fn variants(db: &Db, campaign: CampaignId, number: u32) -> Result<Vec<Run>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM campaign_run WHERE account_no = $1 AND campaign_id = $2 AND number = $3 AND variant IS NOT NULL \
+         ORDER BY variant"
+    );
+    let rows: Vec<Row> = read_db!(db, |c| {
+        sqlx::query_as(built(text))
+            .bind(campaign.account().as_i64())
+            .bind(campaign.0)
+            .bind(number as i32)
+            .fetch_all(c)
+            .await
+    })?;
+    Ok(rows.into_iter().map(Run::from).collect())
 }
 
 /// One run.
@@ -267,12 +323,13 @@ pub struct NewRecipient {
 /// Rows of one statement: SQLite takes some 32,000 values in one.
 const ROWS: usize = 1_000;
 
-/// Writes some of an audience and where the next begins (`None`: that was the last), if it stands where they were read. Whether it did.
+/// Writes some of an audience, to the run of each, and where the next begins (`None`: that was the last), if `run` stands where they were read.
+/// Whether it did.
 pub async fn write_audience(
     db: &Db,
     account: AccountNo,
     run: BatchId,
-    people: &[NewRecipient],
+    people: &[(BatchId, Vec<NewRecipient>)],
     place: &str,
     next: Option<&str>,
 ) -> Result<bool, StoreError> {
@@ -287,40 +344,42 @@ pub async fn write_audience(
         if mine.rows_affected() == 0 {
             return Ok(false);
         }
-        let (mut new, mut skipped) = (0u64, 0u64);
-        // Those that are left out by themselves: how many of them are new must be known.
-        for wrong in [false, true] {
-            let some: Vec<&NewRecipient> = people.iter().filter(|p| p.to.is_err() == wrong).collect();
-            for rows in some.chunks(ROWS) {
-                let mut query = sqlx::QueryBuilder::new(
-                    "INSERT INTO campaign_recipient (account_no, run_id, phone_tag, phone, given, words, code) ",
-                );
-                query.push_values(rows, |mut row, p| {
-                    let (phone, given, code) = match &p.to {
-                        Ok(digits) => (Some(seal_phone(*digits).to_vec()), None, None),
-                        Err((given, code)) => (None, Some(seal_text(given)), Some(*code)),
-                    };
-                    let words = (!p.words.is_empty()).then(|| sealed(&p.words));
-                    row.push_bind(account.as_i64()).push_bind(run.0).push_bind(p.phone_tag);
-                    row.push_bind(phone).push_bind(given).push_bind(words).push_bind(code);
-                });
-                query.push(" ON CONFLICT (account_no, run_id, phone_tag) DO NOTHING");
-                let written = query.build().execute(&mut *tx).await?.rows_affected();
-                new += written;
-                skipped += if wrong { written } else { 0 };
+        for (into, people) in people {
+            let (mut new, mut skipped) = (0u64, 0u64);
+            // Those that are left out by themselves: how many of them are new must be known.
+            for wrong in [false, true] {
+                let some: Vec<&NewRecipient> = people.iter().filter(|p| p.to.is_err() == wrong).collect();
+                for rows in some.chunks(ROWS) {
+                    let mut query = sqlx::QueryBuilder::new(
+                        "INSERT INTO campaign_recipient (account_no, run_id, phone_tag, phone, given, words, code) ",
+                    );
+                    query.push_values(rows, |mut row, p| {
+                        let (phone, given, code) = match &p.to {
+                            Ok(digits) => (Some(seal_phone(*digits).to_vec()), None, None),
+                            Err((given, code)) => (None, Some(seal_text(given)), Some(*code)),
+                        };
+                        let words = (!p.words.is_empty()).then(|| sealed(&p.words));
+                        row.push_bind(account.as_i64()).push_bind(into.0).push_bind(p.phone_tag);
+                        row.push_bind(phone).push_bind(given).push_bind(words).push_bind(code);
+                    });
+                    query.push(" ON CONFLICT (account_no, run_id, phone_tag) DO NOTHING");
+                    let written = query.build().execute(&mut *tx).await?.rows_affected();
+                    new += written;
+                    skipped += if wrong { written } else { 0 };
+                }
             }
+            sqlx::query(
+                "UPDATE campaign_run SET total = total + $3, duplicates = duplicates + $4, skipped = skipped + $5 \
+                 WHERE account_no = $1 AND id = $2",
+            )
+            .bind(account.as_i64())
+            .bind(into.0)
+            .bind(new as i64)
+            .bind(people.len() as i64 - new as i64)
+            .bind(skipped as i64)
+            .execute(&mut *tx)
+            .await?;
         }
-        sqlx::query(
-            "UPDATE campaign_run SET total = total + $3, duplicates = duplicates + $4, skipped = skipped + $5 \
-             WHERE account_no = $1 AND id = $2",
-        )
-        .bind(account.as_i64())
-        .bind(run.0)
-        .bind(new as i64)
-        .bind(people.len() as i64 - new as i64)
-        .bind(skipped as i64)
-        .execute(&mut *tx)
-        .await?;
         true
     }))
 }

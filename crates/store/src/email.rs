@@ -18,16 +18,19 @@ pub enum EmailKind {
     WebhookDisabled = 3,
     /// One of their campaigns was paused, because the balance is used up.
     CampaignPaused = 10,
+    /// A saved report, on its schedule.
+    Report = 11,
 }
 
 impl EmailKind {
     /// All of them.
-    pub const ALL: [EmailKind; 5] = [
+    pub const ALL: [EmailKind; 6] = [
         EmailKind::Verification,
         EmailKind::Welcome,
         EmailKind::PasswordReset,
         EmailKind::WebhookDisabled,
         EmailKind::CampaignPaused,
+        EmailKind::Report,
     ];
 
     /// Its name, for logs and metrics.
@@ -38,6 +41,7 @@ impl EmailKind {
             EmailKind::PasswordReset => "password_reset",
             EmailKind::WebhookDisabled => "webhook_disabled",
             EmailKind::CampaignPaused => "campaign_paused",
+            EmailKind::Report => "report",
         }
     }
 }

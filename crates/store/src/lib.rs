@@ -9,6 +9,7 @@ mod db;
 #[macro_use]
 pub mod segment;
 
+pub mod ab_test;
 pub mod account;
 pub mod activity;
 pub mod api_key;
@@ -44,6 +45,7 @@ pub mod payment;
 pub mod platform;
 pub mod rate;
 pub mod replacement;
+pub mod report;
 pub mod route;
 pub mod sender;
 pub mod session;
@@ -58,6 +60,7 @@ pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throughput;
+pub mod usage;
 pub mod user;
 pub mod verification;
 pub mod webhook;

@@ -2,7 +2,7 @@
 
 use carillon_domain::contact::AttributeKind;
 use carillon_domain::id::{AccountNo, SegmentId};
-use carillon_domain::segment::{self, Activity, Condition, Filter, Order, Scalar, Subject, Test, Wrong};
+use carillon_domain::segment::{self, Activity, Condition, DAY_MS, Filter, Order, Scalar, Subject, Test, Wrong};
 use uuid::Uuid;
 
 use crate::{Db, DbKind, StoreError, contact_group};
@@ -167,6 +167,16 @@ impl Writer {
         format!("({})", each.join(between))
     }
 
+    /// Links know when each was opened first; nobody counts them by day.
+    fn clicks(&mut self, since_day: i32, at_least: u32) -> String {
+        let since = self.bound(Bound::Whole(i64::from(since_day) * DAY_MS));
+        let least = self.bound(Bound::Whole(i64::from(at_least)));
+        format!(
+            "(SELECT COUNT(*) FROM short_link l WHERE l.account_no = contact.account_no \
+             AND l.phone_tag = contact.phone_tag AND l.first_at >= {since}) >= {least}"
+        )
+    }
+
     fn condition(&mut self, condition: &Condition) -> String {
         match condition {
             Condition::Value(subject, test) => self.value(subject, test),
@@ -199,12 +209,21 @@ impl Writer {
                  AND s.phone_tag = contact.phone_tag AND s.ended_at IS NULL)"
                     .to_owned()
             }
+            Condition::Consent(category, status) => {
+                let category = self.bound(Bound::Whole(i64::from(category.number())));
+                let status = self.bound(Bound::Whole(i64::from(status.number())));
+                format!(
+                    "EXISTS (SELECT 1 FROM consent_state s WHERE s.account_no = contact.account_no \
+                     AND s.phone_tag = contact.phone_tag AND s.category = {category} AND s.status = {status})"
+                )
+            }
             Condition::Activity { what, since_day, at_least } => {
                 let column = match what {
                     Activity::Delivered => "delivered",
                     Activity::Failed => "failed",
                     Activity::Sent => "sent",
                     Activity::Replied => "replied",
+                    Activity::Clicked => return self.clicks(*since_day, *at_least),
                 };
                 let since = self.bound(Bound::Whole(i64::from(*since_day)));
                 let least = self.bound(Bound::Whole(i64::from(*at_least)));

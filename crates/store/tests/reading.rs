@@ -26,6 +26,7 @@ fn text(index: u32) -> NewMessage {
         parts: 1,
         phone: 4_915_110_000_000 + u64::from(index),
         phone_tag: i64::from(index),
+        country: None,
         sender: Some("Shop".into()),
         body: Arc::from("hello"),
         own_body: true,

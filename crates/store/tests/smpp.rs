@@ -196,6 +196,7 @@ fn message(text: &str, parts: u8, due_at: Option<i64>) -> NewMessage {
         parts,
         phone: 4_915_112_345_678,
         phone_tag: 7,
+        country: None,
         sender: Some("Shop".into()),
         body: text.into(),
         own_body: true,

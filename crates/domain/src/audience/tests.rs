@@ -31,7 +31,7 @@ fn has(filter: &Filter, f: &Figures, today: i32) -> bool {
                 Activity::Delivered => f.delivered >= *at_least,
                 Activity::Replied => f.replied >= *at_least,
                 Activity::Failed => f.failed >= *at_least,
-                Activity::Sent => unreachable!("nothing asks for it"),
+                Activity::Sent | Activity::Clicked => unreachable!("nothing asks for it"),
             }
         }
         Filter::Is(other) => unreachable!("{other:?}"),

@@ -6,7 +6,9 @@ use super::{
     Activity, Condition, DAY_MS, DAYS_MAX, Filter, Order, Reader, Refusal, Scalar, Subject, TEXT_MAX, Test, VALUES_MAX,
     day_of,
 };
+use crate::consent::Status;
 use crate::contact::{AttributeKind, EXTERNAL_ID_MAX, GroupKind};
+use crate::message::Category;
 
 /// How often something can be asked to have happened.
 const TIMES_MAX: u32 = 10_000;
@@ -79,6 +81,10 @@ impl Reader<'_> {
             "activity" => {
                 self.only(object, at, &["activity", "within_days", "at_least"]);
                 self.activity(object, at).map(Filter::Is)
+            }
+            "consent" => {
+                self.only(object, at, &["consent", "category"]);
+                self.consent(object, at).map(Filter::Is)
             }
             "suppressed" => {
                 self.only(object, at, &["suppressed"]);
@@ -239,10 +245,26 @@ impl Reader<'_> {
         }
     }
 
+    fn consent(&mut self, object: &Map<String, Value>, at: &str) -> Option<Condition> {
+        let Some(status) = object["consent"].as_str().and_then(Status::from_name) else {
+            let known = "opted_out, pending, opted_in and confirmed";
+            return self.refuse(format!("{at}/consent"), Refusal::OneOf(known));
+        };
+        let category = match object.get("category") {
+            None => Some(Category::Promotional),
+            Some(name) => name.as_str().and_then(Category::from_name).filter(|category| *category != Category::Otp),
+        };
+        match category {
+            Some(category) => Some(Condition::Consent(category, status)),
+            None => self.refuse(format!("{at}/category"), Refusal::OneOf("promotional and transactional")),
+        }
+    }
+
     fn activity(&mut self, object: &Map<String, Value>, at: &str) -> Option<Condition> {
         let what = object["activity"].as_str().and_then(Activity::from_name);
         let Some(what) = what else {
-            return self.refuse(format!("{at}/activity"), Refusal::OneOf("delivered, failed, sent and replied"));
+            return self
+                .refuse(format!("{at}/activity"), Refusal::OneOf("delivered, failed, sent, replied and clicked"));
         };
         let days_at = format!("{at}/within_days");
         let Some(days) = object.get("within_days") else { return self.refuse(days_at, Refusal::Missing) };

@@ -69,6 +69,18 @@ fn what_filters_mean() {
             Filter::Is(Condition::Activity { what: Activity::Delivered, since_day: 20_748, at_least: 2 }),
         ),
         (
+            json!({"activity": "clicked", "within_days": 1}),
+            Filter::Is(Condition::Activity { what: Activity::Clicked, since_day: 20_777, at_least: 1 }),
+        ),
+        (
+            json!({"consent": "opted_in"}),
+            Filter::Is(Condition::Consent(Category::Promotional, consent::Status::OptedIn)),
+        ),
+        (
+            json!({"not": {"consent": "opted_out", "category": "transactional"}}),
+            not(Filter::Is(Condition::Consent(Category::Transactional, consent::Status::OptedOut))),
+        ),
+        (
             json!({"any": [{"tag": "a"}, {"not": {"all": [{"tag": "b"}]}}]}),
             Filter::Any(vec![
                 Filter::Is(Condition::Tag("a".into())),
@@ -130,11 +142,17 @@ fn what_is_refused_and_where() {
         (json!({"group": {"external_id": "a", "kind": "team"}}), "/group/kind", Refusal::OneOf("list and course")),
         (json!({"suppressed": "yes"}), "/suppressed", Refusal::Type("true or false")),
         (
-            json!({"activity": "clicked", "within_days": 3}),
+            json!({"activity": "read", "within_days": 3}),
             "/activity",
-            Refusal::OneOf("delivered, failed, sent and replied"),
+            Refusal::OneOf("delivered, failed, sent, replied and clicked"),
         ),
         (json!({"activity": "sent"}), "/within_days", Refusal::Missing),
+        (json!({"consent": "yes"}), "/consent", Refusal::OneOf("opted_out, pending, opted_in and confirmed")),
+        (
+            json!({"consent": "opted_in", "category": "otp"}),
+            "/category",
+            Refusal::OneOf("promotional and transactional"),
+        ),
         (json!({"activity": "sent", "within_days": 367}), "/within_days", Refusal::Type("days, 1 to 366")),
         (
             json!({"activity": "sent", "within_days": 3, "at_least": 0}),

@@ -33,9 +33,12 @@ pub struct ScheduleBody {
     /// The first time: local, without an offset; or an instant of RFC 3339 with its offset. At most a year ahead.
     #[schema(example = "2026-12-04T11:00:00")]
     at: String,
-    /// Whose local time, an IANA name. Needed by a local time; what repeats keeps to its clock, summer and winter.
+    /// Whose local time, an IANA name. Needed by a local time without `local_time`; what repeats keeps to its clock, summer and winter.
     #[schema(example = "Europe/Berlin")]
     time_zone: Option<String>,
+    /// Whether `at`, a local time, is that of each recipient: each message goes when it is so late where its recipient is.
+    #[serde(default)]
+    local_time: bool,
     /// Begins again and again: a rule of RFC 5545 with FREQ (DAILY, WEEKLY, MONTHLY, YEARLY), INTERVAL, BYDAY, BYMONTHDAY, COUNT and UNTIL.
     #[schema(example = "FREQ=WEEKLY;BYDAY=FR")]
     repeat: Option<String>,
@@ -57,8 +60,17 @@ impl ScheduleBody {
             let detail = "the IANA name of a time zone, such as Europe/Berlin";
             problem = problem.and(Code::InvalidValue, "#/time_zone", detail);
         }
+        if self.local_time && zone.is_some() {
+            let detail = "with `local_time` each recipient's own zone counts: leave it out";
+            problem = problem.and(Code::ConflictingFields, "#/time_zone", detail);
+        }
         let instant = self.at.parse::<jiff::Timestamp>();
         let at = match (&instant, self.at.parse::<DateTime>(), &zone) {
+            (Ok(_), _, _) if self.local_time => {
+                problem = problem.and(Code::InvalidValue, "#/at", "a local time, without an offset");
+                None
+            }
+            (Err(_), Ok(local), _) if self.local_time => Some(local),
             (Ok(instant), _, _) => {
                 let zone = zone.as_ref().and_then(|zone| zone.as_ref().ok()).cloned().unwrap_or(TimeZone::UTC);
                 Some(instant.to_zoned(zone).datetime())
@@ -83,11 +95,13 @@ impl ScheduleBody {
         }
         let (Some(at), true) = (at, problem.errors.is_empty()) else { return Err(problem) };
         let time_zone = self.time_zone.unwrap_or_else(|| "UTC".into());
-        let plan = Plan { at: at.to_string(), time_zone, repeat: self.repeat };
+        let plan = Plan { at: at.to_string(), time_zone, local_time: self.local_time, repeat: self.repeat };
         let schedule = campaigns::schedule_of(&plan).ok_or(Code::Internal)?;
         let out_of_reach = || Code::InvalidValue.at("#/at", "this is in no calendar");
         let first = schedule.first().ok_or_else(out_of_reach)?;
         match first {
+            _ if first <= now && plan.local_time => Err(Code::InvalidValue
+                .at("#/at", "somewhere on earth this time is past: choose one at least 14 hours after UTC's")),
             _ if first <= now => Err(Code::InvalidValue.at("#/at", "this time is past")),
             _ if first > now + AHEAD_MS => Err(Code::InvalidValue.at("#/at", "at most one year ahead")),
             _ => Ok((plan, first)),
@@ -111,6 +125,13 @@ pub async fn schedule(
     let c = store::by_id(&app.db, caller.account, id).await?;
     let to = c.state.after(Action::Schedule).ok_or_else(|| wrong_state(c.state))?;
     let (plan, first) = body.judge(now)?;
+    if plan.repeat.is_some() && c.content.ab_test.is_some() {
+        return Err(Code::ConflictingFields.at("#/repeat", "a campaign with an A/B test goes once"));
+    }
+    if plan.local_time && c.content.ab_test.is_some() {
+        let detail = "a campaign with an A/B test goes to all at one time: its winner is chosen by what they do";
+        return Err(Code::ConflictingFields.at("#/local_time", detail));
+    }
     ready(&app, &caller, &c)?;
     let shift = Shift { from: c.state, to, reason: None, look_at: Some(first), event: None, mails: &[], now };
     if !store::schedule(&app.db, caller.account, id, &plan, &shift).await? {
@@ -152,7 +173,7 @@ pub async fn launch(
         return Err(wrong_state(c.state));
     }
     ready(&app, &caller, &c)?;
-    match campaigns::launch(&app, &c, Some(key)).await {
+    match campaigns::launch(&app, &c, None, Some(key)).await {
         Ok(Launched::Launched) => answer(&app).await,
         Ok(Launched::Replayed(_)) => Ok(idempotency::replayed(answer(&app).await?)),
         Ok(Launched::KeyReused) => Err(Code::IdempotencyMismatch.into()),
@@ -255,7 +276,7 @@ mod tests {
     fn times_that_are_taken_and_refused() {
         let judged = |at: &str, zone: &str, repeat: &str| {
             let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let body = ScheduleBody { at: at.into(), time_zone: some(zone), repeat: some(repeat) };
+            let body = ScheduleBody { at: at.into(), time_zone: some(zone), local_time: false, repeat: some(repeat) };
             body.judge(NOON)
                 .map(|(plan, first)| (plan.at, crate::clock::rfc3339(first)))
                 .map_err(|p| p.errors.into_iter().map(|e| (e.pointer.into_owned(), e.code)).collect::<Vec<_>>())

@@ -5,9 +5,9 @@ use std::fmt;
 
 use carillon_domain::campaign::{Entry, Words};
 use carillon_domain::contact::{TAG_MAX, line};
-use carillon_domain::id::{AccountNo, AudienceFileId, ContactId, GroupId};
+use carillon_domain::id::{AccountNo, AudienceFileId, ContactId, GroupId, SegmentId, SourceId};
 use carillon_domain::template::NAME_MAX;
-use carillon_store::{StoreError, audience_file, contact, contact_group};
+use carillon_store::{StoreError, audience_file, contact, contact_group, segment, source};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -38,8 +38,12 @@ pub struct EntryBody {
     contact: Option<String>,
     /// Id of a group.
     group: Option<String>,
+    /// Id of a segment.
+    segment: Option<String>,
     /// A label: every contact that has it.
     tag: Option<String>,
+    /// Id of a source, read when the campaign begins.
+    source: Option<String>,
     /// Id of an uploaded file.
     file: Option<String>,
     /// `true`: all contacts.
@@ -55,7 +59,9 @@ impl<'de> Deserialize<'de> for EntryBody {
             variables: Option<BTreeMap<String, Value>>,
             contact: Option<String>,
             group: Option<String>,
+            segment: Option<String>,
             tag: Option<String>,
+            source: Option<String>,
             file: Option<String>,
             everybody: Option<bool>,
         }
@@ -70,8 +76,8 @@ impl<'de> Deserialize<'de> for EntryBody {
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EntryBody, A::Error> {
                 let o = Object::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                let Object { phone, variables, contact, group, tag, file, everybody } = o;
-                Ok(EntryBody { phone, variables, contact, group, tag, file, everybody })
+                let Object { phone, variables, contact, group, segment, tag, source, file, everybody } = o;
+                Ok(EntryBody { phone, variables, contact, group, segment, tag, source, file, everybody })
             }
         }
         d.deserialize_any(EntryVisitor)
@@ -94,7 +100,13 @@ pub struct EntryView {
     #[schema(value_type = Option<String>)]
     group: Option<GroupId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    segment: Option<SegmentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    source: Option<SourceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     file: Option<AudienceFileId>,
@@ -110,7 +122,9 @@ impl EntryView {
             Entry::Phone(phone, variables) => EntryView { phone: Some(phone), variables, ..none },
             Entry::Contact(id) => EntryView { contact: Some(id), ..none },
             Entry::Group(id) => EntryView { group: Some(id), ..none },
+            Entry::Segment(id) => EntryView { segment: Some(id), ..none },
             Entry::Tag(tag) => EntryView { tag: Some(tag), ..none },
+            Entry::Source(id) => EntryView { source: Some(id), ..none },
             Entry::File(id) => EntryView { file: Some(id), ..none },
             Entry::Everybody => EntryView { everybody: Some(true), ..none },
         }
@@ -127,7 +141,9 @@ impl EntryBody {
             ("phone", self.phone),
             ("contact", self.contact),
             ("group", self.group),
+            ("segment", self.segment),
             ("tag", self.tag),
+            ("source", self.source),
             ("file", self.file),
             ("everybody", everybody),
         ];
@@ -135,7 +151,7 @@ impl EntryBody {
         let (kind, value) = match (given.next(), given.next()) {
             (Some(one), None) => one,
             (None, _) => {
-                let detail = "name a `phone`, `contact`, `group`, `tag`, `file` or `everybody`";
+                let detail = "name a `phone`, `contact`, `group`, `segment`, `tag`, `source`, `file` or `everybody`";
                 return Err(("", Code::MissingField, detail.into()));
             }
             (Some((a, _)), Some((b, _))) => {
@@ -153,6 +169,8 @@ impl EntryBody {
             "phone" => Ok(Entry::Phone(value, words(self.variables.unwrap_or_default())?)),
             "contact" => value.parse().map(Entry::Contact).map_err(id),
             "group" => value.parse().map(Entry::Group).map_err(id),
+            "segment" => value.parse().map(Entry::Segment).map_err(id),
+            "source" => value.parse().map(Entry::Source).map_err(id),
             "file" => value.parse().map(Entry::File).map_err(id),
             "tag" => match line(&value, TAG_MAX) {
                 Ok(()) => Ok(Entry::Tag(value)),
@@ -215,12 +233,14 @@ pub(super) async fn entries(
         let (kind, found) = match &entry {
             Entry::Contact(id) => ("contact", contact::by_id(&app.db, account, *id).await.map(drop)),
             Entry::Group(id) => ("group", contact_group::by_id(&app.db, account, *id).await.map(drop)),
+            Entry::Segment(id) => ("segment", segment::by_id(&app.db, account, *id).await.map(drop)),
+            Entry::Source(id) => ("source", source::by_id(&app.db, account, *id).await.map(drop)),
             Entry::File(id) => ("file", audience_file::by_id(&app.db, account, *id).await.map(drop)),
             Entry::Phone(..) | Entry::Tag(_) | Entry::Everybody => ("", Ok(())),
         };
         named += usize::from(!kind.is_empty());
         if named > NAMED_MAX {
-            let detail = "at most 200 contacts, groups and files: put contacts into a group";
+            let detail = "at most 200 contacts, groups, segments, sources and files: put contacts into a group";
             return Ok(Err(Code::TooLong.at(format!("#/{field}"), detail)));
         }
         match found {

@@ -1,6 +1,7 @@
 //! Who is in the run of a campaign: who waits, who was handed in, and who was left out and why.
 
 use axum::extract::State;
+use carillon_domain::ab_test::letter;
 use carillon_domain::id::CampaignId;
 use carillon_store::campaign;
 use carillon_store::campaign_run::{self, BEGIN, Recipient};
@@ -35,6 +36,8 @@ pub struct RecipientView {
 pub struct RecipientsQuery {
     /// Only those that are `waiting`, `handed_in` or `skipped`.
     state: Option<String>,
+    /// Of an A/B test: those of this variant, `A` to `E`. Without it those who get the winner.
+    variant: Option<String>,
     /// Rows of a page, 1 to 200; 50 if not given.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -72,12 +75,18 @@ pub async fn list(
         }
     };
     let c = campaign::by_id(&app.db, caller.account, id).await?;
-    let filters = format!("{id} {} {:?}", wanted.unwrap_or_default(), c.run);
+    let filters = format!("{id} {} {:?} {:?}", wanted.unwrap_or_default(), c.run, query.variant);
     let window =
         Window::open(&app, caller.account, "campaign-recipients", &filters, query.limit, query.cursor.as_deref())?;
-    let run = match c.run {
-        Some(run) => campaign_run::by_id(&app.db, caller.account, run).await?,
-        None => return Ok(Json(window.page(Vec::<Recipient>::new(), |r| id_of(r.phone_tag), |r| view(r, BEGIN)))),
+    let run = match (c.run, &query.variant) {
+        (Some(_), Some(name)) => {
+            let variants = campaign_run::variants(&app.db, id, c.runs).await?;
+            let named = variants.into_iter().find(|run| run.variant.is_some_and(|v| *name == letter(v).to_string()));
+            let unknown = Problem::from(Code::InvalidQuery);
+            named.ok_or_else(|| unknown.and(Code::InvalidValue, "?variant", "no variant of this campaign"))?
+        }
+        (Some(run), None) => campaign_run::by_id(&app.db, caller.account, run).await?,
+        (None, _) => return Ok(Json(window.page(Vec::<Recipient>::new(), |r| id_of(r.phone_tag), |r| view(r, BEGIN)))),
     };
     let from = if wanted == Some("waiting") { run.cursor } else { BEGIN };
     let after = window.after.map_or(from, |id| tag_of(id).max(from));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use carillon_domain::ab_test::letter;
 use carillon_domain::encoding::Encoding;
 use carillon_domain::id::{BatchId, CampaignId};
 use carillon_domain::message::Lane;
@@ -79,7 +80,9 @@ pub async fn estimate(
 ) -> Result<Json<CampaignEstimate>, Problem> {
     let c = campaign::by_id(&app.db, caller.account, id).await?;
     ready(&app, &caller, &c)?;
-    let found = estimate::of(&app, caller.account, &caller.info, &c.content, &c.audience).await.map_err(refusal)?;
+    let found = estimate::of(&app, caller.account, &caller.info, &c.content.of_variant(0), &c.audience)
+        .await
+        .map_err(refusal)?;
     let available = ledger::balance(&app.db, caller.account).await?.available;
     let price = |(price, recipients)| PriceOf::of(price, recipients);
     let encoding = |(number, count)| (Encoding::from_number(number).map_or("unknown", Encoding::name), count);
@@ -105,6 +108,11 @@ fn refusal(why: NoEstimate) -> Problem {
     match why {
         NoEstimate::Wrong(mistakes) => mistakes.into(),
         NoEstimate::Gone(entry) => Code::NotFound.at(format!("#/audience/{entry}"), "this is not there any more"),
+        NoEstimate::Unread(entry, why) => Problem::from(Code::SourceFailed).and(
+            Code::SourceFailed,
+            format!("#/audience/{entry}/source"),
+            why.to_string(),
+        ),
         NoEstimate::TooLarge => Code::TooLong.at("#/audience", "more people than a campaign may have"),
         NoEstimate::Store(error) => error.into(),
     }
@@ -117,6 +125,9 @@ pub struct TestBody {
     /// 1 to 10 numbers, objects with a `phone` and its `variables`, or with a `contact`.
     #[schema(example = json!([{"phone": "+4915112345678", "variables": {"name": "Ada"}}]))]
     to: Vec<EntryBody>,
+    /// Which variant of its A/B test, `A` to `E`; `A` if not given.
+    #[schema(example = "A")]
+    variant: Option<String>,
 }
 
 /// A test that was sent.
@@ -143,13 +154,16 @@ pub async fn test(
 ) -> Result<(StatusCode, Json<TestView>), Problem> {
     caller.allow(carillon_domain::permission::Scope::MessagesSend)?;
     let c = campaign::by_id(&app.db, caller.account, id).await?;
-    let fingerprint = format!("{:?}", body.to);
+    let fingerprint = format!("{:?}", (&body.to, &body.variant));
     let key = idempotency::key(&headers, &format!("POST /v1/campaigns/{id}/test"), fingerprint.as_bytes())?;
+    let variants = c.content.variants().len();
+    let place = body.variant.as_deref().map_or(Some(0), |name| (0..variants).find(|i| name == letter(*i).to_string()));
+    let place = place.ok_or_else(|| Code::InvalidValue.at("#/variant", "no variant of this campaign"))?;
     let people = people(&app, &caller, body.to).await?;
     let now = app.clock.now_ms();
     let terms = app.pipeline.terms();
     let rules = app.rules(&caller, &terms, now);
-    let mut content = campaigns::content(&c.content, &rules)?;
+    let mut content = campaigns::content(&c.content.of_variant(place), None, &rules)?;
     content.lane = Lane::Normal;
     let (mut messages, mut wrong) = (Vec::new(), Vec::new());
     for (index, person) in people.into_iter().enumerate() {

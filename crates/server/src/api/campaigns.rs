@@ -7,14 +7,16 @@ use axum::http::StatusCode;
 use carillon_domain::campaign::{Action, Content, Entry, State as CampaignState};
 use carillon_domain::contact::line;
 use carillon_domain::id::{BatchId, CampaignId, TemplateId, TypeId};
+use carillon_domain::quiet::Window as SendWindow;
 use carillon_store::campaign::{self as store, Campaign};
 use carillon_store::campaign_run::{self, Run, Totals};
 use carillon_store::{StoreError, template};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::campaign_ab_tests::{self, AbTestBody, AbTestView};
 use super::campaign_audience::{EntryBody, EntryView, entries};
-use super::error::{Code, Problem};
+use super::error::{Code, FieldError, Problem};
 use super::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query};
 use super::page::{Paged, Window};
 use crate::access::Caller;
@@ -59,12 +61,22 @@ pub struct CampaignBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 60, maximum = 604800)]
     validity_s: Option<Option<i64>>,
+    /// Hours of each recipient in which alone it may go.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Object>, example = json!({"from": "10:00", "to": "18:00", "days": ["mon", "tue"]}))]
+    send_window: Option<Option<SendWindow>>,
+    /// Whether short links take the places of the web addresses in the text.
+    shorten_links: Option<bool>,
     /// Labels of each message.
     tags: Option<Vec<String>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     callback_url: Option<Option<String>>,
-    /// Whom it goes to: numbers, or objects with a `phone` (and its `variables`), `contact`, `group`, `tag`, `file` or `everybody`. Who is in it twice
+    /// Variants that are tried on a part of the audience first. Not in a campaign that repeats.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<AbTestBody>)]
+    ab_test: Option<Option<AbTestBody>>,
+    /// Whom it goes to: numbers, or objects with a `phone` (and its `variables`), `contact`, `group`, `segment`, `tag`, `source`, `file` or `everybody`. Who is in it twice
     /// gets one message.
     #[schema(example = json!(["+4915112345678"]))]
     audience: Option<Vec<EntryBody>>,
@@ -89,8 +101,8 @@ pub struct CampaignView {
     /// `draft`, `scheduled`, `running`, `paused`, `finished`, `canceled` or `failed`.
     #[schema(example = "draft")]
     status: &'static str,
-    /// Why it is paused (`asked`, `insufficient_credit`, `account_suspended`, `content_refused`), or failed (`too_late`, `audience_empty`, `audience_gone`,
-    /// `audience_too_large`, `account_suspended`, `content_refused`).
+    /// Why it is paused (`asked`, `insufficient_credit`, `account_suspended`, `content_refused`, `undecided`), or failed (`too_late`, `audience_empty`, `audience_gone`,
+    /// `audience_too_large`, `source_failed`, `account_suspended`, `content_refused`).
     reason: Option<&'static str>,
     text: Option<String>,
     from: Option<String>,
@@ -100,8 +112,13 @@ pub struct CampaignView {
     language: Option<String>,
     transliterate: Option<bool>,
     validity_s: Option<i64>,
+    #[schema(value_type = Option<Object>)]
+    send_window: Option<SendWindow>,
+    shorten_links: bool,
     tags: Vec<String>,
     callback_url: Option<String>,
+    /// Its A/B test, if it has one.
+    ab_test: Option<AbTestView>,
     /// Left out in lists and events.
     #[serde(skip_serializing_if = "Option::is_none")]
     audience: Option<Vec<EntryView>>,
@@ -130,9 +147,9 @@ pub struct ScheduleView {
     /// Local, without an offset.
     #[schema(example = "2026-12-04T11:00:00")]
     at: String,
-    /// IANA name.
+    /// IANA name; null: that of each recipient.
     #[schema(example = "Europe/Berlin")]
-    time_zone: String,
+    time_zone: Option<String>,
     /// Rule of repetition, RFC 5545.
     #[schema(example = "FREQ=WEEKLY;BYDAY=FR")]
     repeat: Option<String>,
@@ -207,10 +224,17 @@ impl CampaignView {
             language: content.language,
             transliterate: content.transliterate,
             validity_s: content.validity_s,
+            send_window: content.send_window,
+            shorten_links: content.shorten_links,
             tags: content.tags,
             callback_url: content.callback_url,
+            ab_test: content.ab_test.map(AbTestView::of),
             audience: None,
-            schedule: c.plan.map(|p| ScheduleView { at: p.at, time_zone: p.time_zone, repeat: p.repeat }),
+            schedule: c.plan.map(|p| ScheduleView {
+                at: p.at,
+                time_zone: (!p.local_time).then_some(p.time_zone),
+                repeat: p.repeat,
+            }),
             next_run_at: next.map(rfc3339),
             pace: c.pace,
             runs: c.runs,
@@ -256,7 +280,8 @@ pub(crate) async fn told(app: &App, c: Campaign) -> Result<CampaignView, StoreEr
         Some(id) => Some(run_view(app, campaign_run::by_id(&app.db, account, id).await?).await?),
         None => None,
     };
-    Ok(CampaignView { run, ..CampaignView::of(c, totals, &known.currency) })
+    let ab_test = campaign_ab_tests::view(app, &c).await?;
+    Ok(CampaignView { run, ab_test, ..CampaignView::of(c, totals, &known.currency) })
 }
 
 async fn run_view(app: &App, run: Run) -> Result<RunView, StoreError> {
@@ -308,9 +333,21 @@ async fn judge(app: &App, caller: &Caller, c: &mut Campaign, body: CampaignBody)
     set(&mut content.language, body.language);
     set(&mut content.transliterate, body.transliterate);
     set(&mut content.validity_s, body.validity_s);
+    set(&mut content.send_window, body.send_window);
     set(&mut content.callback_url, body.callback_url);
     set(&mut c.pace, body.pace);
     content.flash = body.flash.unwrap_or(content.flash);
+    content.shorten_links = body.shorten_links.unwrap_or(content.shorten_links);
+    match body.ab_test {
+        Some(Some(test)) => {
+            let judged = test.judge(problem);
+            (content.ab_test, problem) = (Some(judged.0), judged.1);
+        }
+        Some(None) => content.ab_test = None,
+        None => {}
+    }
+    let repeats = c.plan.as_ref().is_some_and(|plan| plan.repeat.is_some() || plan.local_time);
+    problem.errors.extend(campaign_ab_tests::misplaced(content, repeats).into_iter().flat_map(|p| p.errors));
     content.tags = body.tags.unwrap_or_else(|| std::mem::take(&mut content.tags));
     if c.pace.is_some_and(|pace| !(1..=PACE_MAX).contains(&pace)) {
         problem = problem.and(Code::InvalidValue, "#/pace", "1 to 100,000 messages a second");
@@ -335,11 +372,20 @@ fn set<T>(field: &mut Option<T>, value: Option<Option<T>>) {
 fn check(app: &App, caller: &Caller, content: &Content) -> Problem {
     let terms = app.pipeline.terms();
     let rules = app.rules(caller, &terms, app.clock.now_ms());
-    let with_text = Content { text: Some(content.text.clone().unwrap_or_else(|| "-".into())), ..content.clone() };
-    match campaigns::content(&with_text, &rules) {
-        Ok(_) => Code::InvalidRequest.into(),
-        Err(mistakes) => mistakes.into(),
+    let wrong = |content: &Content| {
+        let with_text = Content { text: Some(content.text.clone().unwrap_or_else(|| "-".into())), ..content.clone() };
+        campaigns::content(&with_text, None, &rules).err().map(Problem::from)
+    };
+    let own = wrong(&Content { ab_test: None, ..content.clone() }).unwrap_or_else(|| Code::InvalidRequest.into());
+    let Some(test) = content.ab_test.as_ref().filter(|_| own.errors.is_empty()) else { return own };
+    let mut problem = own;
+    for place in 0..test.variants.len() {
+        for error in wrong(&content.of_variant(place)).into_iter().flat_map(|p| p.errors) {
+            let pointer = campaign_ab_tests::pointer(place, &error.pointer).map_or(error.pointer, Into::into);
+            problem.errors.push(FieldError { pointer, ..error });
+        }
     }
+    problem
 }
 
 /// Write a campaign.
@@ -456,9 +502,9 @@ pub async fn change(
 
 /// Refuses one that cannot be begun: nothing to send, or to nobody.
 pub(super) fn ready(app: &App, caller: &Caller, c: &Campaign) -> Result<(), Problem> {
-    let mut problem = match c.content.text {
-        Some(_) => check(app, caller, &c.content),
-        None => Code::MissingField.at("#/text", "add the text to send"),
+    let mut problem = match c.content.variants().iter().all(|variant| variant.text.is_some()) {
+        true => check(app, caller, &c.content),
+        false => Code::MissingField.at("#/text", "add the text to send"),
     };
     if c.audience.is_empty() {
         problem = problem.and(Code::MissingField, "#/audience", "say whom it goes to");

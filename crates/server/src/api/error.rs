@@ -145,6 +145,8 @@ codes! {
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
     // Campaigns.
     CampaignState = "campaign_state", 409, final, "The campaign's state does not allow this", "`status` says what it is: see docs/CAMPAIGNS.md for what can be done then.";
+    // Reports.
+    ReportTooLarge = "report_too_large", 400, final, "The report has too many rows", "Ask for fewer days or groups.";
     // Verifying numbers.
     VerificationEnded = "verification_ended", 409, final, "The verification has ended", "`status` says how; begin a new one.";
     VerificationResendTooSoon = "verification_resend_too_soon", 429, retry, "The last code was sent a moment ago", "Wait as long as `Retry-After` says.";

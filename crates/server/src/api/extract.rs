@@ -37,7 +37,8 @@ macro_rules! permissions {
 }
 permissions! {
     MessagesSend MessagesRead BillingRead KeysManage AccountRead AccountWrite VerificationsManage SendersManage SuppressionsManage
-    WebhooksManage InboundRead ConnectionsManage MediaManage SmppManage ContactsRead ContactsManage CampaignsRead CampaignsManage Operate
+    WebhooksManage InboundRead ConnectionsManage MediaManage SmppManage ContactsRead ContactsManage CampaignsRead CampaignsManage
+    ReportsManage Operate
 }
 
 /// A caller who may do `P`.

@@ -12,6 +12,7 @@ pub mod audience_files;
 pub mod auth;
 pub mod batches;
 mod callbacks;
+pub mod campaign_ab_tests;
 pub mod campaign_actions;
 pub mod campaign_audience;
 pub mod campaign_recipients;
@@ -47,6 +48,7 @@ pub mod number_ranges;
 pub mod ops;
 mod preferences;
 pub mod recipients;
+pub mod reports;
 pub mod routes;
 pub mod scheduling;
 pub mod segments;
@@ -62,6 +64,7 @@ pub mod suppression_lists;
 pub mod suppressions;
 pub mod templates;
 pub mod throughput;
+pub mod usage;
 pub mod verifications;
 pub mod webhook_deliveries;
 pub mod webhook_endpoints;
@@ -226,6 +229,7 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaign_actions::resume))
         .routes(routes!(campaign_actions::cancel))
         .routes(routes!(campaign_actions::duplicate))
+        .routes(routes!(campaign_ab_tests::choose))
         .routes(routes!(campaign_trials::estimate))
         .routes(routes!(campaign_trials::test))
         .routes(routes!(campaign_recipients::list))
@@ -234,6 +238,13 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::read, templates::change, templates::delete))
         .routes(routes!(templates::preview))
+        // Reports
+        .routes(routes!(usage::read))
+        .routes(routes!(usage::summary))
+        .routes(routes!(usage::of_batch))
+        .routes(routes!(reports::create, reports::list))
+        .routes(routes!(reports::read, reports::replace, reports::delete))
+        .routes(routes!(reports::run))
         // Running it
         .routes(routes!(ops::health))
         .routes(routes!(ops::ready))

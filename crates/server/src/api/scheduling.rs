@@ -162,6 +162,7 @@ fn same(m: &Message, rules: &Rules<'_>, placed: prepare::Placed) -> NewMessage {
         parts: m.parts,
         phone: m.phone,
         phone_tag: phone(m.phone).tag(rules.phone_key),
+        country: phone(m.phone).country(),
         sender: m.sender.as_deref().map(Into::into),
         body: m.body.clone(),
         own_body: true,

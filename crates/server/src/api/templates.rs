@@ -277,7 +277,7 @@ type Shown = (Option<(ContactId, carillon_domain::phone::Phone)>, Words);
 fn shown(app: &App, caller: &Caller, written: &Content, people: Vec<Shown>) -> Result<Json<Preview>, Problem> {
     let terms = app.pipeline.terms();
     let rules = app.rules(caller, &terms, app.clock.now_ms());
-    let content = campaigns::content(written, &rules)?;
+    let content = campaigns::content(written, None, &rules)?;
     let names = content.template.iter().flat_map(Parts::names).map(str::to_owned).collect();
     let data = people.into_iter().map(|(who, words)| one(&content, &rules, who, &words)).collect();
     Ok(Json(Preview { data, variables: names }))

@@ -8,12 +8,14 @@ use carillon_domain::campaign::{Entry, Words};
 use carillon_domain::id::AccountNo;
 use carillon_domain::phone::Phone;
 use carillon_store::contact::{self, Contact, Filter};
-use carillon_store::{StoreError, audience_file, contact_group};
+use carillon_store::{StoreError, audience_file, contact_group, segment, source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
+use crate::consents;
 use crate::pipeline::prepare::{self, Mistake};
+use crate::sources;
 
 /// People of a page at most.
 const PAGE: usize = 1_000;
@@ -66,9 +68,13 @@ impl Person {
         }
     }
 
-    fn contact(c: Contact) -> Person {
+    fn contact(app: &App, c: Contact) -> Person {
         let phone = Phone::from_digits(c.phone).expect("only parsed numbers are stored");
-        Person { to: Ok(phone), words: c.profile.words() }
+        let mut words = c.profile.words();
+        if let Some(url) = consents::page_url(app, c.id.account(), phone) {
+            words.entry("preferences_url".to_owned()).or_insert(url);
+        }
+        Person { to: Ok(phone), words }
     }
 
     /// With the words that a text names, and no others.
@@ -84,6 +90,9 @@ pub enum AudienceError {
     /// What the entry at this place names is not there.
     #[error("what entry {0} of the audience names is not there")]
     Gone(usize),
+    /// The source at this place could not be read, and why.
+    #[error("entry {0} of the audience could not be read: {1}")]
+    Unread(usize, sources::Failure),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,7 +129,7 @@ pub async fn page(
         }
         Entry::Contact(id) => {
             let contact = contact::by_id(&app.db, account, *id).await.map_err(gone)?;
-            return Ok((vec![Person::contact(contact)], Some(place.next())));
+            return Ok((vec![Person::contact(app, contact)], Some(place.next())));
         }
         Entry::File(id) => {
             audience_file::by_id(&app.db, account, *id).await.map_err(gone)?;
@@ -140,6 +149,21 @@ pub async fn page(
             };
             return Ok((rows.into_iter().map(person).collect(), Some(next)));
         }
+        Entry::Source(id) => {
+            let source = source::by_id(&app.db, account, *id).await.map_err(gone)?;
+            // All of it is one page: read again it might be another.
+            let rows = sources::read(app, &source, None).await.map_err(|error| match error {
+                sources::Failure::Busy => StoreError::Unavailable(error.to_string()).into(),
+                error => AudienceError::Unread(place.entry, error),
+            })?;
+            let person = |row: sources::Person| Person { to: number(&row.phone, settings), words: row.words };
+            return Ok((rows.into_iter().map(person).collect(), Some(place.next())));
+        }
+        Entry::Segment(id) => {
+            let found = segment::resolve(&app.db, account, *id, app.clock.now_ms()).await.map_err(gone)?;
+            let filter = found.map_err(|_| AudienceError::Gone(place.entry))?;
+            return contacts(app, account, Filter { segment: Some(&filter), ..Filter::default() }, place).await;
+        }
         Entry::Group(id) => {
             contact_group::by_id(&app.db, account, *id).await.map_err(gone)?;
             Filter { group: Some(*id), ..Filter::default() }
@@ -147,11 +171,20 @@ pub async fn page(
         Entry::Tag(tag) => Filter { tag: Some(tag), ..Filter::default() },
         Entry::Everybody => Filter::default(),
     };
+    contacts(app, account, filter, place).await
+}
+
+async fn contacts(
+    app: &App,
+    account: AccountNo,
+    filter: Filter<'_>,
+    place: &Place,
+) -> Result<(Vec<Person>, Option<Place>), AudienceError> {
     let before = place.after.as_deref().and_then(|id| id.parse().ok());
     let contacts = contact::list(&app.db, account, filter, before, PAGE as u32).await?;
     let next = match contacts.last() {
         Some(last) => Place { after: Some(last.id.to_string()), ..place.clone() },
         None => place.next(),
     };
-    Ok((contacts.into_iter().map(Person::contact).collect(), Some(next)))
+    Ok((contacts.into_iter().map(|c| Person::contact(app, c)).collect(), Some(next)))
 }

@@ -13,6 +13,7 @@ use super::audience::{self, AudienceError, PEOPLE_MAX, Person, Place};
 use crate::access::Known;
 use crate::app::App;
 use crate::pipeline::prepare::{self, Mistake, Own, Rules};
+use crate::sources::Failure;
 
 /// See the module.
 #[derive(Clone, Default, Debug)]
@@ -44,6 +45,8 @@ pub enum NoEstimate {
     Wrong(Vec<Mistake>),
     /// What an entry names is not there.
     Gone(usize),
+    /// The source at this place could not be read, and why.
+    Unread(usize, Failure),
     /// More people than a campaign may have.
     TooLarge,
     /// The database.
@@ -54,6 +57,7 @@ impl From<AudienceError> for NoEstimate {
     fn from(error: AudienceError) -> NoEstimate {
         match error {
             AudienceError::Gone(entry) => NoEstimate::Gone(entry),
+            AudienceError::Unread(entry, why) => NoEstimate::Unread(entry, why),
             AudienceError::Store(error) => NoEstimate::Store(error),
         }
     }
@@ -69,7 +73,7 @@ pub async fn of(
 ) -> Result<Estimate, NoEstimate> {
     let terms = app.pipeline.terms();
     let rules = app.rules_of(account, known, &terms, app.clock.now_ms());
-    let content = super::content(content, &rules).map_err(NoEstimate::Wrong)?;
+    let content = super::content(content, None, &rules).map_err(NoEstimate::Wrong)?;
     let mut estimate = Estimate::default();
     let mut seen: FxHashSet<i64> = FxHashSet::default();
     let mut place = Place::default();

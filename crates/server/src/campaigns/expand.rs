@@ -1,5 +1,7 @@
 //! Writes the audience of a run before anything of it is sent: one row for each number, so that each is in it once.
 
+use std::collections::BTreeSet;
+
 use carillon_domain::campaign::{Reason, State};
 use carillon_domain::id::BatchId;
 use carillon_domain::template::Template;
@@ -7,7 +9,7 @@ use carillon_store::campaign::{self, Campaign};
 use carillon_store::campaign_run::{self, NewRecipient};
 
 use super::audience::{self, AudienceError, PEOPLE_MAX, Person, Place};
-use super::{Trouble, fail, stops};
+use super::{Trouble, ab_test, fail, stops};
 use crate::app::App;
 
 /// Goes on with it; whether all of it is written.
@@ -16,10 +18,14 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Tr
     let run = campaign_run::by_id(&app.db, account, id).await?;
     let Some(mut place) = run.place else { return Ok(true) };
     let known = app.account(account).await?;
-    let text = c.content.text.as_deref().unwrap_or_default();
-    let template = Template::is_in(text).then(|| Template::parse(text).ok()).flatten();
-    let names = template.as_ref().map(Template::names).unwrap_or_default();
+    let contents = c.content.variants();
+    let texts = contents.iter().filter_map(|variant| variant.text.as_deref()).filter(|text| Template::is_in(text));
+    let templates: Vec<Template> = texts.filter_map(|text| Template::parse(text).ok()).collect();
+    let names: BTreeSet<&str> = templates.iter().flat_map(Template::names).collect();
     let mut read = u64::from(run.total) + u64::from(run.duplicates);
+    for variant in campaign_run::variants(&app.db, c.id, c.runs).await? {
+        read += u64::from(variant.total) + u64::from(variant.duplicates);
+    }
     loop {
         if stops(app) || campaign::state(&app.db, account, c.id).await? != State::Running {
             return Ok(false);
@@ -31,6 +37,10 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Tr
                 tracing::info!(campaign = %c.id, entry, "an entry of the audience of campaign {} is gone", c.id);
                 return fail(app, c, Reason::AudienceGone).await.map(|()| false);
             }
+            Err(AudienceError::Unread(entry, why)) => {
+                tracing::info!(campaign = %c.id, entry, %why, "a source of campaign {} could not be read: {why}", c.id);
+                return fail(app, c, Reason::SourceFailed).await.map(|()| false);
+            }
             Err(AudienceError::Store(error)) => return Err(error.into()),
         };
         read += people.len() as u64;
@@ -38,6 +48,7 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Tr
             return fail(app, c, Reason::AudienceTooLarge).await.map(|()| false);
         }
         let rows: Vec<NewRecipient> = people.into_iter().map(|person| recipient(app, person.only(&names))).collect();
+        let rows = ab_test::split(app, c, id, rows).await?;
         let next = next.map(|next| next.to_text());
         if !campaign_run::write_audience(&app.db, account, id, &rows, &place, next.as_deref()).await? {
             // Another process writes it.

@@ -2,6 +2,7 @@
 //! time, writes their audience (`expand`), hands it in (`send`), and lets them go on after a pause for want of money. Each of these steps is
 //! written with where it stands, so that any process can go on where another was killed.
 
+pub mod ab_test;
 pub mod audience;
 pub mod estimate;
 mod expand;
@@ -19,6 +20,7 @@ use carillon_store::campaign_run::{self, Launched, NewRun};
 use carillon_store::email::{EmailKind, NewEmail};
 use carillon_store::hot::IdempotencyKey;
 use carillon_store::{StoreError, message, user};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
 
@@ -26,6 +28,7 @@ use crate::app::App;
 use crate::notify::email::{USEFUL_MS, for_people};
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft, Mistake, Rules};
+use ab_test::Next;
 use audience::Place;
 
 /// How often it is looked what is due.
@@ -101,12 +104,31 @@ async fn step(app: &App, c: Campaign) -> Result<(), Trouble> {
     match (c.state, c.run) {
         (State::Scheduled, _) => begin(app, &c).await,
         (State::Running, Some(run)) => match expand::run(app, &c, run).await? {
-            true => send::run(app, &c, run).await,
+            true => hand_in(app, c, run).await,
             false => Ok(()),
         },
         (State::Paused, Some(run)) if c.reason == Some(Reason::InsufficientCredit) => send::retry(app, &c, run).await,
-        (State::Canceled, Some(run)) => withdraw(app, c.id, run).await,
+        (State::Canceled, Some(run)) => withdraw(app, &c, run).await,
         _ => Ok(campaign::look_again(&app.db, account, c.id, None).await?),
+    }
+}
+
+/// Hands in what there is: all of it, or the variants of its test and then, once it is decided, the rest.
+async fn hand_in(app: &App, c: Campaign, rest: BatchId) -> Result<(), Trouble> {
+    loop {
+        let (content, run) = match ab_test::next(app, &c, rest).await? {
+            Next::Variant(content, run) => (content, run),
+            Next::Rest(content) => (content, rest),
+            Next::Undecided(test) => return ab_test::attend(app, &c, rest, &test).await,
+        };
+        let part = Campaign { content, ..c.clone() };
+        match (send::run(app, &part, run).await?, run == rest) {
+            (false, _) => return Ok(()),
+            (true, true) => return send::finish(app, &c).await,
+            (true, false) => {
+                campaign_run::end_variant(&app.db, c.id.account(), run, app.clock.now_ms()).await?;
+            }
+        }
     }
 }
 
@@ -120,7 +142,11 @@ async fn begin(app: &App, c: &Campaign) -> Result<(), Trouble> {
             None => fail(app, c, Reason::TooLate).await,
         };
     }
-    match launch(app, c, None).await {
+    // The runner came to it when the first clock on earth showed its time.
+    let local = c.plan.as_ref().filter(|plan| plan.local_time).zip(c.look_at);
+    let local_at =
+        local.and_then(|(_, at)| Some(jiff::Timestamp::from_millisecond(at).ok()?.to_zoned(first_clock()?).datetime()));
+    match launch(app, c, local_at, None).await {
         Ok(_) => Ok(()),
         Err(NotLaunched::Suspended) => fail(app, c, Reason::AccountSuspended).await,
         Err(NotLaunched::Wrong(mistakes)) => {
@@ -153,7 +179,7 @@ async fn shift(
     let shift = Shift { from: c.state, to, reason, look_at, event: event.as_ref(), mails: &mails, now };
     let account = c.id.account();
     let done = match c.run.filter(|_| to.ended()) {
-        Some(run) => campaign_run::end(&app.db, account, run, c.id, Some(&shift), now).await?,
+        Some(_) => campaign_run::end(&app.db, account, c.id, Some(&shift), now).await?,
         None => campaign::shift(&app.db, account, c.id, &shift).await?,
     };
     if done {
@@ -216,8 +242,13 @@ impl From<StoreError> for NotLaunched {
     }
 }
 
-/// Begins a run of a campaign, whose state allows it.
-pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Result<Launched, NotLaunched> {
+/// Begins a run of a campaign, whose state allows it. With `local_at` each of its messages goes at that time where its recipient is.
+pub async fn launch(
+    app: &App,
+    c: &Campaign,
+    local_at: Option<DateTime>,
+    key: Option<IdempotencyKey>,
+) -> Result<Launched, NotLaunched> {
     let (account, now) = (c.id.account(), app.clock.now_ms());
     let Some(to) = c.state.after(Action::Launch) else { return Ok(Launched::Lost) };
     let known = app.account(account).await?;
@@ -225,14 +256,24 @@ pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Res
         return Err(NotLaunched::Suspended);
     }
     let terms = app.pipeline.terms();
-    let content = content(&c.content, &app.rules_of(account, &known, &terms, now)).map_err(NotLaunched::Wrong)?;
+    let rules = app.rules_of(account, &known, &terms, now);
+    let judged = c.content.variants().into_iter().map(|variant| content(&variant, None, &rules));
+    let contents = judged.collect::<Result<Vec<_>, _>>().map_err(NotLaunched::Wrong)?;
+    let variants = match c.content.ab_test {
+        Some(_) => contents.iter().map(|v| (BatchId::new(now, app.ids.next(), account), v.body.clone())).collect(),
+        None => Vec::new(),
+    };
+    // Of a test, until it is decided, the first variant stands for the rest.
+    let content = &contents[0];
     let run = NewRun {
         id: BatchId::new(now, app.ids.next(), account),
         campaign: c.id,
         number: c.runs + 1,
+        local_at: local_at.map(|at| at.to_string()),
         place: Place::default().to_text(),
         body: content.body.clone(),
         tags: content.extra.as_ref().and_then(|e| e.tags.clone()),
+        variants,
     };
     let event = event_of(app, c.id, Action::Launch);
     let shift = Shift { from: c.state, to, reason: None, look_at: Some(now), event: event.as_ref(), mails: &[], now };
@@ -243,9 +284,10 @@ pub async fn launch(app: &App, c: &Campaign, key: Option<IdempotencyKey>) -> Res
     Ok(launched)
 }
 
-/// What a campaign sends, judged by the rules of the moment.
-pub fn content(content: &Content, rules: &Rules<'_>) -> Result<prepare::Content, Vec<Mistake>> {
-    prepare::content(&draft(content), rules, &mut |below| rand::random_range(0..below))
+/// What a campaign sends, judged by the rules of the moment. `local_at` is when, where each recipient is.
+pub fn content(content: &Content, local_at: Option<&str>, rules: &Rules<'_>) -> Result<prepare::Content, Vec<Mistake>> {
+    let draft = Draft { scheduled_at: local_at, local_time: local_at.is_some(), ..draft(content) };
+    prepare::content(&draft, rules, &mut |below| rand::random_range(0..below))
 }
 
 /// As the pipeline judges it.
@@ -258,6 +300,8 @@ pub fn draft(c: &Content) -> Draft<'_> {
         language: c.language.as_deref(),
         transliterate: c.transliterate,
         validity_s: c.validity_s,
+        send_window: c.send_window.as_ref(),
+        shorten_links: c.shorten_links,
         tags: c.tags.iter().map(String::as_str).collect(),
         callback_url: c.callback_url.as_deref(),
         bulk: true,
@@ -265,11 +309,18 @@ pub fn draft(c: &Content) -> Draft<'_> {
     }
 }
 
-/// The schedule a plan means; `None` if it was written by a newer version, or its zone is no more.
+/// Where each day begins.
+const FIRST_CLOCK: &str = "Pacific/Kiritimati";
+
+fn first_clock() -> Option<TimeZone> {
+    TimeZone::get(FIRST_CLOCK).ok()
+}
+
+/// The schedule a plan means, of one by local time when the first clock on earth shows it; `None` if it was written by a newer version, or its zone is no more.
 pub fn schedule_of(plan: &Plan) -> Option<Schedule> {
     Some(Schedule {
         at: plan.at.parse().ok()?,
-        zone: TimeZone::get(&plan.time_zone).ok()?,
+        zone: if plan.local_time { first_clock()? } else { TimeZone::get(&plan.time_zone).ok()? },
         repeat: plan.repeat.as_deref().map(str::parse).transpose().ok()?,
     })
 }
@@ -279,20 +330,23 @@ fn next_time(c: &Campaign, now: i64) -> Option<i64> {
     schedule_of(c.plan.as_ref()?)?.next_after(now)
 }
 
-/// Withdraws what no carrier has of a campaign that was canceled, and closes its run. May be done again: after a crash the runner does.
-async fn withdraw(app: &App, id: CampaignId, run: BatchId) -> Result<(), Trouble> {
-    let account = id.account();
-    let mut after = None;
-    loop {
-        let page = message::open_of_batch(&app.db, account, run, after, PAGE).await?;
-        app.pipeline.cancel_all(page.open).await?;
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
+/// Withdraws what no carrier has of a campaign that was canceled, and closes its runs. May be done again: after a crash the runner does.
+async fn withdraw(app: &App, c: &Campaign, run: BatchId) -> Result<(), Trouble> {
+    let account = c.id.account();
+    let variants = campaign_run::variants(&app.db, c.id, c.runs).await?;
+    for run in variants.iter().map(|v| v.id).chain([run]) {
+        let mut after = None;
+        loop {
+            let page = message::open_of_batch(&app.db, account, run, after, PAGE).await?;
+            app.pipeline.cancel_all(page.open).await?;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
         }
     }
-    campaign_run::end(&app.db, account, run, id, None, app.clock.now_ms()).await?;
-    Ok(campaign::look_again(&app.db, account, id, None).await?)
+    campaign_run::end(&app.db, account, c.id, None, app.clock.now_ms()).await?;
+    Ok(campaign::look_again(&app.db, account, c.id, None).await?)
 }
 
 /// Takes rows away that nobody asks for any more: recipients of runs that ended before `runs_before`, and files from before `files_before`; both

@@ -13,6 +13,7 @@ use carillon_store::campaign_run::{self, Run, Waiting};
 use carillon_store::hot::{IntakeRequest, NewMessage, RunStep, Step, Verdict};
 use carillon_store::{batch, ledger};
 
+use super::ab_test::{self, Next};
 use super::{CREDIT_EVERY_MS, Trouble, event_of, next_time, shift, stops, told};
 use crate::app::App;
 use crate::pipeline::SubmitError;
@@ -27,22 +28,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Of a recipient that nothing can be stored for.
 const UNSTORABLE: &str = "internal";
 
-/// Goes on with a run whose audience is written, to its end or to what holds it up.
-pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<(), Trouble> {
+/// Goes on with a run whose audience is written, to its end or to what holds it up; whether to its end.
+pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Trouble> {
     let account = c.id.account();
     let mut most = CHUNK;
     let mut pace = Pace { rate: None, next: app.clock.monotonic() };
     loop {
         let (state, rate) = campaign::standing(&app.db, account, c.id).await?;
         if state != State::Running || stops(app) {
-            return Ok(());
+            return Ok(false);
         }
         pace.rate = rate;
         // Read anew each time: what became of the step before is known here and nowhere else.
         let run = campaign_run::by_id(&app.db, account, id).await?;
         let known = app.account(account).await?;
         if known.status != Status::Active {
-            return pause(app, c, Reason::AccountSuspended, None).await;
+            return pause(app, c, Reason::AccountSuspended, None).await.map(|()| false);
         }
         if ahead(app, &run).await? >= AHEAD_MAX {
             rest(app, LOOK_AGAIN).await;
@@ -50,17 +51,17 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<(), Trou
         }
         let waiting = campaign_run::waiting(&app.db, account, id, run.cursor, pace.share(most)).await?;
         if waiting.is_empty() {
-            return finish(app, c, &run).await;
+            return Ok(true);
         }
         let now = app.clock.now_ms();
         let terms = app.pipeline.terms();
         let rules = app.rules_of(account, &known, &terms, now);
-        let chunk = match super::content(&c.content, &rules) {
+        let chunk = match super::content(&c.content, run.local_at.as_deref(), &rules) {
             Ok(content) => Chunk::of(&content, &rules, &waiting),
             Err(mistakes) => {
                 let codes: Vec<&str> = mistakes.iter().map(|m| m.code).collect();
                 tracing::info!(campaign = %c.id, ?codes, "campaign {} is not taken any more", c.id);
-                return pause(app, c, Reason::ContentRefused, None).await;
+                return pause(app, c, Reason::ContentRefused, None).await.map(|()| false);
             }
         };
         match hand_in(app, &run, chunk).await {
@@ -70,9 +71,9 @@ pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<(), Trou
             }
             Ok(Done::Short) => {
                 let again = now + CREDIT_EVERY_MS;
-                return pause(app, c, Reason::InsufficientCredit, Some(again)).await;
+                return pause(app, c, Reason::InsufficientCredit, Some(again)).await.map(|()| false);
             }
-            Ok(Done::Elsewhere) => return Ok(()),
+            Ok(Done::Elsewhere) => return Ok(false),
             Err(SubmitError::Busy) => rest(app, LOOK_AGAIN).await,
             // One of them cannot be stored: found by halves, the others go.
             Err(SubmitError::Poisoned) if most > 1 => most /= 2,
@@ -208,14 +209,14 @@ async fn pause(app: &App, c: &Campaign, reason: Reason, look_at: Option<i64>) ->
 }
 
 /// All is handed in: it ends, or waits for its next time.
-async fn finish(app: &App, c: &Campaign, run: &Run) -> Result<(), Trouble> {
+pub(super) async fn finish(app: &App, c: &Campaign) -> Result<(), Trouble> {
     let now = app.clock.now_ms();
     let next = next_time(c, now);
     let action = if next.is_some() { Action::Repeat } else { Action::Finish };
     let Some(to) = c.state.after(action) else { return Ok(()) };
     let event = event_of(app, c.id, action);
     let shift = Shift { from: c.state, to, reason: None, look_at: next, event: event.as_ref(), mails: &[], now };
-    if campaign_run::end(&app.db, c.id.account(), run.id, c.id, Some(&shift), now).await? {
+    if campaign_run::end(&app.db, c.id.account(), c.id, Some(&shift), now).await? {
         told(app, c.id, to, None);
     }
     Ok(())
@@ -224,12 +225,18 @@ async fn finish(app: &App, c: &Campaign, run: &Run) -> Result<(), Trouble> {
 /// Lets a campaign that was paused for want of money go on, if the money now covers its next message.
 pub(super) async fn retry(app: &App, c: &Campaign, id: BatchId) -> Result<(), Trouble> {
     let (account, now) = (c.id.account(), app.clock.now_ms());
+    let (content, id) = match ab_test::next(app, c, id).await? {
+        Next::Variant(content, variant) => (content, variant),
+        Next::Rest(content) => (content, id),
+        // It needs none before it is decided.
+        Next::Undecided(_) => return shift(app, c, Action::Resume, None, Some(now)).await.map(drop),
+    };
     let run = campaign_run::by_id(&app.db, account, id).await?;
     let waiting = campaign_run::waiting(&app.db, account, id, run.cursor, 1).await?;
     let known = app.account(account).await?;
     let terms = app.pipeline.terms();
     let rules = app.rules_of(account, &known, &terms, now);
-    let needed = match (super::content(&c.content, &rules), waiting.first()) {
+    let needed = match (super::content(&content, run.local_at.as_deref(), &rules), waiting.first()) {
         (Ok(content), Some(w)) => message(&content, &rules, w, 0).map_or(Money::ZERO, |m| m.held()),
         // Whatever is in the way now: going on says what it is.
         _ => Money::ZERO,

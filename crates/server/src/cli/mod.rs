@@ -7,6 +7,7 @@ mod money;
 mod send;
 mod serve;
 mod set_aside;
+mod usage;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -77,6 +78,9 @@ enum Command {
     /// The ledger.
     #[command(subcommand)]
     Ledger(money::LedgerCommand),
+    /// What reports are made of.
+    #[command(subcommand)]
+    Usage(usage::UsageCommand),
     /// List outcomes that could not be written: each is a defect.
     SetAside,
     /// Print the OpenAPI document.
@@ -149,6 +153,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Connection(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Route(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::Ledger(command) => command.run(&Office::open(&cli.settings).await?).await,
+        Command::Usage(command) => command.run(&Office::open(&cli.settings).await?).await,
         Command::SetAside => set_aside::run(&Office::open(&cli.settings).await?).await,
         Command::Openapi => {
             say(crate::api::openapi().to_pretty_json().expect("the document is plain data"));

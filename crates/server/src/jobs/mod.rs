@@ -1,9 +1,10 @@
-//! What goes on beside requests and messages: the SQLite log is checkpointed, what nobody waits for any more is swept away, and what happened
-//! with contacts is counted.
+//! What goes on beside requests and messages: the SQLite log is checkpointed, what nobody waits for any more is swept away, what happened
+//! with contacts is counted, usage is added up, and reports are mailed.
 
 pub mod activity;
 mod follow;
 pub mod sweep;
+pub mod usage;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub fn start(app: &App) {
     tokio::spawn(follow::run(app.clone()));
     tokio::spawn(activity::run(app.clone()));
     imports::start(app);
+    tokio::spawn(usage::run(app.clone()));
     let Db::Sqlite(file) = &app.db else { return };
     let mut checkpointer = match Checkpointer::open(file) {
         Ok(checkpointer) => checkpointer,

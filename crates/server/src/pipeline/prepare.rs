@@ -230,6 +230,7 @@ impl Content {
             parts,
             phone: phone.digits(),
             phone_tag,
+            country: to.country,
             sender,
             body: self.body.clone(),
             own_body,

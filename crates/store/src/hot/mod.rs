@@ -12,6 +12,7 @@ macro_rules! queued_columns {
     };
 }
 
+mod counted;
 mod intake;
 mod items;
 mod matching;
@@ -27,6 +28,7 @@ use carillon_domain::id::{AccountNo, BatchId, EventId, MessageId};
 use carillon_domain::media::Mms;
 use carillon_domain::message::{Category, Flags, Lane, Parts, State};
 use carillon_domain::money::Money;
+use carillon_domain::phone::Country;
 
 use crate::StoreError;
 use crate::event::Watched;
@@ -53,6 +55,8 @@ pub struct NewMessage {
     pub phone: u64,
     /// Keyed hash of the number.
     pub phone_tag: i64,
+    /// Where the number belongs, by which usage is counted.
+    pub country: Option<Country>,
     /// What it is from.
     pub sender: Option<Arc<str>>,
     /// Its text; of a batch's shared text, the same `Arc`.
@@ -294,6 +298,10 @@ impl NewMessage {
     pub(crate) fn media_json(&self) -> Option<String> {
         let mms = self.extra.as_ref()?.mms.as_deref()?;
         Some(serde_json::to_string(mms).expect("texts and names are JSON"))
+    }
+
+    pub(crate) fn country_number(&self) -> i16 {
+        self.country.map_or(0, Country::number)
     }
 
     pub(crate) fn state(&self) -> State {

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use crate::event::{Transition, Watched, WatchedStates};
+use crate::usage::{Cell, Sums};
 
 use super::items::{Attempted, Claim, Outcome, PartResult, Receipt, ReceiptKind, SettleItem, Settled};
 use super::matching::{receipt_since, take_parked};
@@ -29,8 +30,11 @@ pub(crate) struct Row {
     pub(crate) due_at: Option<i64>,
     pub(crate) sent_at: Option<i64>,
     pub(crate) final_at: Option<i64>,
+    pub(crate) country: i16,
     /// As read: what totals are corrected from.
     pub(crate) before: (State, Money, Money),
+    /// As what it counted when it was read, if it had ended.
+    pub(crate) counted: Option<(Cell, Sums)>,
     pub(crate) dirty: bool,
 }
 

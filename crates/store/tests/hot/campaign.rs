@@ -1,7 +1,9 @@
 //! Runs of campaigns: an audience has each number once, and is handed in once, whatever comes between.
 
+use carillon_domain::ab_test::{Chooser, Counts};
 use carillon_domain::campaign::{Content, Reason, State, Words};
 use carillon_domain::id::{AccountNo, AudienceFileId, BatchId, CampaignId, TemplateId};
+use carillon_store::ab_test::{self, Decided, Decision};
 use carillon_store::audience_file::{self, AudienceFile, FileRow};
 use carillon_store::campaign::{self, Campaign, Shift};
 use carillon_store::campaign_run::{self, BEGIN, Launched, NewRecipient, NewRun};
@@ -35,7 +37,16 @@ fn shift(from: State, to: State, now: i64) -> Shift<'static> {
 
 fn run(campaign: CampaignId, n: u64, now: i64) -> NewRun {
     let id = BatchId::new(now, n, campaign.account());
-    NewRun { id, campaign, number: n as u32, place: "here".into(), body: "Shared".into(), tags: None }
+    NewRun {
+        id,
+        campaign,
+        number: n as u32,
+        place: "here".into(),
+        body: "Shared".into(),
+        tags: None,
+        variants: Vec::new(),
+        local_at: None,
+    }
 }
 
 /// The n-th of some numbers; tags are in the order of the numbers, from -2 on.
@@ -51,7 +62,7 @@ async fn running(w: &World, account: AccountNo, people: i64) -> (CampaignId, Bat
     let begun = shift(State::Draft, State::Running, w.now);
     assert_eq!(campaign_run::launch(&w.db, account, &run, &begun, None).await.unwrap(), Launched::Launched);
     let people: Vec<_> = (0..people).map(person).collect();
-    assert!(campaign_run::write_audience(&w.db, account, run.id, &people, "here", None).await.unwrap());
+    assert!(campaign_run::write_audience(&w.db, account, run.id, &[(run.id, people)], "here", None).await.unwrap());
     (c.id, run.id)
 }
 
@@ -79,7 +90,7 @@ async fn each_number_is_in_it_once() {
             |tag| NewRecipient { phone_tag: tag, to: Err(("12".into(), "phone_too_short")), words: Words::new() };
         let first: Vec<_> = (0..1_500).map(person).chain([person(0), wrong(9_000)]).collect();
         let write = async |people: &[NewRecipient], place, next| {
-            campaign_run::write_audience(&w.db, a, new.id, people, place, next).await.unwrap()
+            campaign_run::write_audience(&w.db, a, new.id, &[(new.id, people.to_vec())], place, next).await.unwrap()
         };
         assert!(write(&first, "here", Some("there")).await);
         assert!(!write(&first, "here", Some("there")).await, "it does not stand there any more");
@@ -146,12 +157,62 @@ async fn nothing_is_taken_without_money_or_of_one_that_does_not_run() {
         assert_eq!(says(w, &[step(run, 1, 2)]).await, ["stale"]);
         assert!(campaign::shift(&w.db, a, id, &shift(State::Paused, State::Running, w.now)).await.unwrap());
         assert_eq!(says(w, &[step(run, 1, 2)]).await, ["accepted 2"]);
-        assert!(campaign_run::end(&w.db, a, run, id, None, w.now).await.unwrap());
+        assert!(campaign_run::end(&w.db, a, id, None, w.now).await.unwrap());
         assert_eq!(says(w, &[step(run, 3, 1)]).await, ["stale"], "after its end");
         assert_eq!(w.money(a).await, "10/30/0");
         let b = w.account(40).await;
         let foreign = IntakeRequest { account: b, ..step(run, 3, 1) };
         assert_eq!(says(w, &[foreign]).await, ["stale"], "another account's run");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ab_test_is_decided_once_and_known_after_a_restart() {
+    on_both(async |w: &mut World| {
+        let a = w.account(1_000).await;
+        let c = draft(w, a);
+        campaign::create(&w.db, &c).await.unwrap();
+        let [va, vb] = [11, 12].map(|n| BatchId::new(w.now, n, a));
+        let new = NewRun { variants: vec![(va, "A".into()), (vb, "B".into())], ..run(c.id, 1, w.now) };
+        campaign_run::launch(&w.db, a, &new, &shift(State::Draft, State::Running, w.now), None).await.unwrap();
+        let parts = [(va, vec![person(0), person(1)]), (vb, vec![person(2)]), (new.id, vec![person(3), person(1)])];
+        assert!(campaign_run::write_audience(&w.db, a, new.id, &parts, "here", None).await.unwrap());
+        let runs = campaign_run::variants(&w.db, c.id, 1).await.unwrap();
+        let told: Vec<_> = runs.iter().map(|r| (r.id, r.variant, r.total, r.place.clone())).collect();
+        assert_eq!(told, [(va, Some(0), 2, None), (vb, Some(1), 1, None)]);
+        assert_eq!(campaign_run::by_id(&w.db, a, new.id).await.unwrap().variant, None);
+        assert_eq!(campaign_run::variants(&w.db, c.id, 2).await.unwrap(), []);
+        assert_eq!(says(w, &[step(va, BEGIN, 2), step(vb, BEGIN, 1)]).await, ["accepted 2", "accepted 1"]);
+        campaign_run::end_variant(&w.db, a, va, w.now).await.unwrap();
+        let runs = campaign_run::variants(&w.db, c.id, 1).await.unwrap();
+        assert_eq!((runs[0].ended_at, runs[1].ended_at), (Some(w.now), None));
+        let counts = ab_test::counts(&w.db, &runs[0]).await.unwrap();
+        assert_eq!(counts, Counts { messages: 2, ..Counts::default() });
+
+        // It waits from the first time that was said, and is decided once.
+        for at in [50, 90] {
+            assert!(ab_test::wait(&w.db, c.id, new.id, w.now + at).await.unwrap());
+            assert_eq!(campaign::by_id(&w.db, a, c.id).await.unwrap().look_at, Some(w.now + 50));
+        }
+        let decide = async |db: &carillon_store::Db, winner| {
+            let decided = Decided { winner, by: Chooser::Numbers, at: w.now + 60, found: vec![counts; 2] };
+            let decision = Decision { campaign: c.id, run: new.id, decided: &decided, body: "B", shift: None };
+            ab_test::decide(db, &decision).await.unwrap()
+        };
+        assert!(decide(&w.db, 1).await);
+        assert!(!decide(&w.db, 0).await, "it is decided");
+        assert!(!ab_test::wait(&w.db, c.id, new.id, w.now + 99).await.unwrap(), "nothing is waited for");
+        w.reopen().await;
+        let decided = ab_test::standing(&w.db, a, new.id).await.unwrap().decided.unwrap();
+        assert_eq!((decided.winner, decided.by, decided.found), (1, Chooser::Numbers, vec![counts; 2]));
+        assert_eq!(campaign::by_id(&w.db, a, c.id).await.unwrap().look_at, Some(w.now + 60), "it goes on now");
+        assert_eq!(batch::by_id(&w.db, a, new.id).await.unwrap().body.as_deref(), Some("B"));
+        let other = w.account(0).await;
+        assert!(matches!(ab_test::standing(&w.db, other, new.id).await, Err(StoreError::NotFound)));
+        assert!(campaign_run::end(&w.db, a, c.id, None, w.now).await.unwrap());
+        let runs = campaign_run::variants(&w.db, c.id, 1).await.unwrap();
+        assert!(runs.iter().all(|r| r.ended_at.is_some()), "an end is one of all its runs");
     })
     .await;
 }
@@ -189,7 +250,7 @@ async fn recipients_are_forgotten_after_their_run() {
         let a = w.account(0).await;
         let (id, run) = running(w, a, 30).await;
         assert_eq!(campaign_run::ended_before(&w.db, i64::MAX).await.unwrap(), None, "it goes on");
-        campaign_run::end(&w.db, a, run, id, None, w.now).await.unwrap();
+        campaign_run::end(&w.db, a, id, None, w.now).await.unwrap();
         assert_eq!(campaign_run::ended_before(&w.db, w.now).await.unwrap(), None, "not yet");
         assert_eq!(campaign_run::ended_before(&w.db, w.now + 1).await.unwrap(), Some((a, run)));
         let gone = [

@@ -1,9 +1,10 @@
-//! Both databases decide alike, whatever comes, and the money adds up.
+//! Both databases decide alike, whatever comes, and money and usage add up.
 
 use std::cell::RefCell;
 
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Flags, Lane, State};
+use carillon_domain::phone::Country;
 use carillon_store::hot::{
     Attempted, IdempotencyKey, IntakeRequest, NewMessage, PartResult, ReceiptKind, SettleItem, Step, Verdict,
 };
@@ -83,6 +84,7 @@ fn request(w: &mut World, accounts: &[AccountNo], r: &Request) -> IntakeRequest 
         lane: Lane::ALL[usize::from(r.lane)],
         flags: Flags(r.flags),
         due_at: r.scheduled.then_some(w.now + 5),
+        country: ["DE", "US"].get(i as usize).and_then(|text| Country::parse(text)),
         ..message(u64::from(account.0 * 10 + i), r.parts)
     };
     let messages = (0..r.messages).map(new).collect();
@@ -137,6 +139,9 @@ async fn run(w: &mut World, commits: &[Commit]) -> Vec<String> {
                 seen.push(format!("{:?}", w.settle(&items).await));
             }
             Commit::Settle(_) => {}
+        }
+        if seen.len().is_multiple_of(3) {
+            carillon_store::usage::fold(&w.db).await.unwrap();
         }
     }
     for (id, _) in &known {

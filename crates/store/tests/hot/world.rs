@@ -3,15 +3,19 @@
 use carillon_domain::id::{AccountNo, BatchId, MessageId};
 use carillon_domain::message::{Category, Flags, Lane, State};
 use carillon_domain::money::Money;
+use carillon_domain::phone::Phone;
 use carillon_store::account::{self, NewAccount, StartingCredit};
 use carillon_store::hot::{
     Hot, HotReader, IdempotencyKey, IntakeRequest, NewBatch, NewMessage, SettleItem, Settled, SpanKey, Step, Verdict,
 };
 use carillon_store::testing::TestPostgres;
-use carillon_store::{Db, ledger};
+use carillon_store::{Db, ledger, usage};
 
 /// When tests begin: noon of a day, Unix milliseconds.
 pub(crate) const NOON: i64 = 1_700_000_000_000 / 86_400_000 * 86_400_000 + 43_200_000;
+
+/// From 1970 on.
+pub(crate) const ALL_DAYS: (i32, i32) = (0, 100_000);
 
 /// Price of a part in all tests.
 pub(crate) const PRICE: i64 = 5;
@@ -148,10 +152,19 @@ impl World {
         let mut differences = Vec::new();
         ledger::verify(&self.db, |d| differences.push(d)).await.unwrap();
         assert!(differences.is_empty(), "{what}: {differences:#?}");
+        self.verify_usage(what).await;
+        while usage::fold(&self.db).await.unwrap() > 0 {}
+        self.verify_usage(what).await;
+    }
+
+    async fn verify_usage(&self, what: &str) {
+        let mut differences = Vec::new();
+        usage::verify(&self.db, ALL_DAYS, |d| differences.push(d)).await.unwrap();
+        assert!(differences.is_empty(), "{what}: {differences:#?}");
     }
 }
 
-/// Runs one test on a fresh database of each kind, and verifies the ledger after it.
+/// Runs one test on a fresh database of each kind, and verifies ledger and usage after it.
 pub(crate) async fn on_both(test: impl AsyncFn(&mut World)) {
     for mut world in World::both().await {
         test(&mut world).await;
@@ -169,6 +182,7 @@ pub(crate) fn message(phone: u64, parts: u8) -> NewMessage {
         parts,
         phone,
         phone_tag: phone as i64,
+        country: Phone::from_digits(phone).and_then(Phone::country),
         sender: Some("Shop".into()),
         body: "Hello".into(),
         own_body: true,

@@ -18,6 +18,8 @@ pub(super) struct Letter {
     pub(super) text: String,
     /// The same for the others.
     pub(super) html: String,
+    /// A file that goes with it: its name, and a table as CSV.
+    pub(super) attachment: Option<(String, String)>,
 }
 
 fn source(kind: EmailKind) -> &'static str {
@@ -27,6 +29,7 @@ fn source(kind: EmailKind) -> &'static str {
         EmailKind::PasswordReset => include_str!("password_reset.txt"),
         EmailKind::WebhookDisabled => include_str!("webhook_disabled.txt"),
         EmailKind::CampaignPaused => include_str!("campaign_paused.txt"),
+        EmailKind::Report => include_str!("report.txt"),
     }
 }
 
@@ -50,7 +53,8 @@ pub(super) fn compose(kind: EmailKind, words: &Words) -> Option<Letter> {
          <body style=\"font-family: sans-serif; line-height: 1.5; max-width: 40em\">\n{paragraphs}</body>\n</html>\n",
         escape(&subject)
     );
-    Some(Letter { subject, text, html })
+    let attachment = words.get("file").cloned().zip(words.get("csv").cloned());
+    Some(Letter { subject, text, html, attachment })
 }
 
 /// A text of one line: what would end it is a space.
@@ -90,6 +94,13 @@ mod tests {
         ]
         .into_iter()
         .chain([("at", "noon"), ("reason", "it answered 410"), ("days", "7"), ("campaign", "Menu"), ("id", "cmp_1")])
+        .chain([
+            ("report", "Countries"),
+            ("from", "2026-11-01"),
+            ("to", "2026-11-30"),
+            ("summary", "accepted: 5"),
+            ("id", "rpt_1"),
+        ])
         .map(|(name, word)| (name.to_owned(), word.to_owned()))
         .collect()
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use carillon_domain::id::EmailId;
 use lettre::address::Address;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -84,7 +84,7 @@ impl Post {
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(one_line(&letter.subject))
-            .multipart(MultiPart::alternative_plain_html(letter.text, letter.html));
+            .multipart(content(letter)?);
         let mut message = message.map_err(|e| e.to_string())?;
         // RFC 3834: nobody's machine is to answer.
         let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
@@ -105,6 +105,14 @@ impl Post {
             Err(_) => Err(Refusal::Later("the mail server took too long".to_owned())),
         }
     }
+}
+
+/// The text in both forms, and its file behind them.
+fn content(letter: Letter) -> Result<MultiPart, String> {
+    let text = MultiPart::alternative_plain_html(letter.text, letter.html);
+    let Some((name, csv)) = letter.attachment else { return Ok(text) };
+    let kind = ContentType::parse("text/csv; charset=utf-8").map_err(|e| e.to_string())?;
+    Ok(MultiPart::mixed().multipart(text).singlepart(Attachment::new(one_line(&name)).body(csv, kind)))
 }
 
 fn parameters(settings: &Email) -> Result<TlsParameters, EmailError> {
@@ -139,6 +147,7 @@ mod tests {
             subject: subject.into(),
             text: "t\r\n.\r\nMAIL FROM:<x@y.z>".into(),
             html: "h".into(),
+            attachment: None,
         };
         for subject in [
             "a\r\nBcc: x@y.z",

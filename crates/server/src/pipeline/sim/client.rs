@@ -78,6 +78,7 @@ impl World {
             parts,
             phone,
             phone_tag: phone as i64,
+            country: None,
             sender: None,
             body: label.to_string().into(),
             own_body,

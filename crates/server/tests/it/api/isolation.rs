@@ -80,6 +80,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("suppressions") => foreign("sup_"),
             Some("contacts") => foreign("ctc_"),
             Some("contact-imports") => foreign("imp_"),
+            Some("reports") => foreign("rpt_"),
             Some("groups") => foreign("grp_"),
             Some("segments") => foreign("seg_"),
             Some("sources") => foreign("src_"),
@@ -92,6 +93,7 @@ async fn ids_of_another_account_are_not_there() {
         let path = path.replace("{id}", &id).replace("{event}", &foreign("evt_"));
         let body = match path.rsplit('/').next() {
             Some("check") => json!({ "code": "1234" }),
+            Some("winner") => json!({ "variant": "A" }),
             Some("schedule") => json!({ "at": "2026-12-04T11:00:00Z" }),
             Some("test") if path.contains("/campaigns/") => json!({ "to": ["+4915112345678"] }),
             _ => json!({}),

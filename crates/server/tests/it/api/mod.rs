@@ -1,5 +1,6 @@
 //! The HTTP API.
 
+mod ab_tests;
 mod audience_files;
 mod auth;
 mod bad_input;
@@ -23,6 +24,7 @@ mod preferences;
 mod provider_inbound;
 mod provider_secrets;
 mod rates;
+mod reports;
 mod requests;
 mod retention;
 mod routes;

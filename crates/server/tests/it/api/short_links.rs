@@ -9,11 +9,11 @@ use crate::app::{Answer, TestApp};
 
 const TO: &str = "+4915112345678";
 const TARGET: &str = "https://shop.example/sale?utm=sms&x=1#top";
-const PHONE: &str =
+pub const PHONE: &str =
     "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36";
 const MESSAGES: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_1) AppleWebKit/601.2.4 facebookexternalhit/1.1 Facebot Twitterbot/1.0";
 
-async fn server(url: &str) -> TestApp {
+pub async fn server(url: &str) -> TestApp {
     TestApp::with(|config| {
         config.database.url = url.into();
         config.server.public_url = "https://carillon.test".into();
@@ -29,7 +29,7 @@ async fn on_both() -> [TestApp; 2] {
 }
 
 /// Opens an address as if its host led here.
-async fn opened(t: &TestApp, method: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
+pub async fn opened(t: &TestApp, method: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
     let (host, path) = url.strip_prefix("https://").unwrap().split_once('/').unwrap();
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let mut request = client.request(method.parse().unwrap(), format!("{}/{path}", t.url)).header("host", host);

@@ -12,15 +12,15 @@ const OWN: &str = "4915735983801";
 const PEER: &str = "4915112345678";
 
 /// A server bound to a simulated carrier, an account, its key, and its number.
-struct Stage {
-    t: TestApp,
-    carrier: Simulator,
+pub struct Stage {
+    pub t: TestApp,
+    pub carrier: Simulator,
     account: Account,
-    key: String,
+    pub key: String,
     operator: String,
 }
 
-async fn stage() -> Stage {
+pub async fn stage() -> Stage {
     let behaviour = Behaviour { receipt_delay: Duration::ZERO, ..Behaviour::default() };
     let config = SimulatorConfig { behaviour, record: true, ..SimulatorConfig::default() };
     let carrier = simulator::start(config).await.unwrap();
@@ -38,7 +38,7 @@ async fn stage() -> Stage {
     Stage { t, carrier, account, key, operator }
 }
 
-fn written(text: &str) -> Written {
+pub fn written(text: &str) -> Written {
     let short_message = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     Written { from: PEER.into(), to: OWN.into(), data_coding: 8, short_message, ..Written::default() }
 }
@@ -50,7 +50,7 @@ fn part(reference: u8, total: u8, index: u8, text: &str) -> Written {
 
 impl Stage {
     /// Waits until so many messages from phones are there; newest first. Nothing outside says when that is, so this asks.
-    async fn inbound(&self, count: usize) -> Vec<Value> {
+    pub async fn inbound(&self, count: usize) -> Vec<Value> {
         for _ in 0..2_000 {
             let list = self.t.get("/v1/inbound-messages", &self.key).await.json()["data"].clone();
             let list = list.as_array().unwrap().clone();

@@ -107,6 +107,35 @@ async fn killed(database: String, people: usize, times: i64) {
     assert!(again <= times as usize * IN_DOUBT, "{again} messages were sent twice");
 }
 
+/// A winner is chosen, and the server dies before it is sent.
+async fn killed_after_the_decision(database: String) {
+    let mut world = World::new(Setup { behaviour: quick(), database, ..Setup::default() }).await;
+    let to: Vec<String> = (0..400).map(number).collect();
+    let test = json!({"variants": [{"text": "One"}, {"text": "Two"}], "share": 50, "decide_after_s": 604_800});
+    let body = json!({"name": "Which", "category": "transactional", "audience": to, "ab_test": test});
+    let made = world.api.post("/v1/campaigns", "", &body).await.unwrap().json();
+    let id = made["id"].as_str().unwrap().to_owned();
+    launch(&world, &id).await;
+    world.until("it waits", async || campaign(&world, &id).await["ab_test"]["decide_at"] != Value::Null).await;
+    let chosen = world.api.post(&format!("/v1/campaigns/{id}/winner"), "", &json!({"variant": "B"})).await.unwrap();
+    assert_eq!(chosen.status, 200, "{}", chosen.text);
+    world.kill().await;
+    world.start().await;
+    reaches(&world, &id, 2, 400).await;
+    world.until("it has finished", async || campaign(&world, &id).await["status"] == "finished").await;
+    let done = campaign(&world, &id).await;
+    assert_eq!((&done["ab_test"]["winner"], &done["totals"]["recipients"]), (&json!("B"), &json!(400)));
+    let steps = steps(&world, &id).await;
+    assert_eq!(steps, [400, 400, 400], "everybody once");
+    world.check_money(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_decision_of_an_ab_test() {
+    killed_after_the_decision(String::new()).await;
+    killed_after_the_decision(postgres().await).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_times_on_sqlite() {
     killed(String::new(), people(30_000), 6).await;

@@ -1,6 +1,7 @@
 //! Mail, as a mail server and its readers see it: a real one, over a socket, that takes, refuses, breaks off and hangs.
 
 mod links;
+mod reports;
 mod sending;
 pub mod sink;
 

@@ -164,6 +164,7 @@ async fn owe(s: &Smpp, count: u32) -> Vec<String> {
         parts: 1,
         phone: 4_915_110_000_000 + u64::from(n),
         phone_tag: i64::from(n),
+        country: None,
         sender: Some("Shop".into()),
         body: "hello".into(),
         own_body: true,

@@ -90,9 +90,9 @@ pub(super) async fn take_keys(
 pub(super) const COPY: &str =
     "COPY message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body, otp_code,
                    unit_price, held, captured, attempts, reference, due_at, expires_at, client_ref, tags, callback_url,
-                   media, mms_price)
+                   media, mms_price, country)
      FROM STDIN (FORMAT binary)";
-const COLUMNS: i16 = 26;
+const COLUMNS: i16 = 27;
 
 /// Rows of one COPY. The server keeps up to 1,000 rows of one in slots, and finds each slot again among all others (PostgreSQL 15: a sixth of its
 /// work for 1,000 rows).
@@ -136,7 +136,7 @@ async fn end(mut sink: Pin<Box<CopyInSink<Bytes>>>, mut data: BytesMut) -> Resul
     Ok(sent(async move { sink.as_mut().finish().await.map(|_| Vec::new()) }).await)
 }
 
-fn taken<'r>(
+pub(super) fn taken<'r>(
     requests: &'r [IntakeRequest],
     plan: &'r Plan<'_>,
 ) -> impl Iterator<Item = (MessageId, Option<Uuid>, &'r NewMessage)> {
@@ -182,6 +182,7 @@ fn put_message(data: &mut BytesMut, id: MessageId, batch: Option<Uuid>, m: &NewM
     row.maybe(extra.and_then(|e| e.callback_url.as_deref()), Row::text);
     row.maybe(m.media_json().as_deref(), Row::text);
     row.maybe(m.mms_price().map(|price| price.0), Row::int8);
+    row.int2(m.country_number());
 }
 
 struct Row<'d>(&'d mut BytesMut);

@@ -23,6 +23,7 @@ use self::session::{Answer, Backend, Door, Session, Writes, params, refused};
 use super::{IdSource, IntakeRequest, SettleItem, Settled, SpanKey, Verdict, oldest_of};
 use crate::StoreError;
 use crate::event::Watched;
+use crate::usage::Tally;
 
 pub(crate) use read::Reader;
 
@@ -189,8 +190,12 @@ impl Writer {
         session.rows("BEGIN", Vec::new()).await?;
         let sql = "SELECT account_no, id FROM batch WHERE state = 0 ORDER BY account_no, id FOR UPDATE";
         let loading = session.rows(sql, Vec::new()).await?;
+        let mut tally = Tally::default();
         for batch in &loading {
-            discard(&mut session, batch.try_get(0)?, batch.try_get(1)?).await?;
+            discard(&mut session, batch.try_get(0)?, batch.try_get(1)?, &mut tally).await?;
+        }
+        if let Some(counts) = tally.bytes() {
+            session.rows(LOG_USAGE, params![counts]).await?;
         }
         session.rows("COMMIT", Vec::new()).await?;
         // It ends here: a connection belongs to the runtime it was made in. This was the start's; the writer commits in one of its own.
@@ -203,11 +208,15 @@ fn silent() -> StoreError {
 }
 
 /// Erases a batch that is still loading and returns its hold. It asks as it goes: nothing else may be on its way.
-async fn discard(session: &mut Session, account: i64, batch: Uuid) -> Result<(), Error> {
+async fn discard(session: &mut Session, account: i64, batch: Uuid, tally: &mut Tally) -> Result<(), Error> {
     let sql = "SELECT held FROM batch WHERE account_no = $1 AND id = $2 AND state = 0 FOR UPDATE";
     let loading = session.rows(sql, params![account, batch]).await?;
     let Some(held) = loading.first().map(|row| row.try_get::<_, i64>(0)).transpose()? else { return Ok(()) };
     let oldest = oldest_of(batch);
+    let sql = "SELECT id, country FROM message WHERE account_no = $1 AND id >= $2 AND batch_id = $3";
+    for stored in session.rows(sql, params![account, oldest, batch]).await? {
+        tally.accepted(MessageId(stored.try_get(0)?), Some(batch), stored.try_get(1)?, -1);
+    }
     for sql in [
         "DELETE FROM due_at WHERE account_no = $1 AND message_id IN
          (SELECT id FROM message WHERE account_no = $1 AND id >= $2 AND batch_id = $3)",
@@ -278,6 +287,11 @@ async fn send<'a>(
     }
     let taken = super::intake::plan(requests, &intake::take_keys(keys, runs, balances).await?, ids, now);
 
+    let mut tally = Tally::default();
+    tally.settled(&rows);
+    for (id, batch, message) in intake::taken(requests, &taken) {
+        tally.accepted(id, batch, message.country_number(), 1);
+    }
     let mut writes = Writes { session, sent: Vec::new() };
     if let Some(copy) = copy {
         intake::copy(&mut writes, copy.await?, requests, &taken).await?;
@@ -292,8 +306,12 @@ async fn send<'a>(
             answer.await?;
         }
         for (account, batch) in &taken.discarded {
-            discard(writes.session, account.as_i64(), *batch).await?;
+            discard(writes.session, account.as_i64(), *batch, &mut tally).await?;
         }
+    }
+    // A row that nobody else locks: what two writers count never meets.
+    if let Some(counts) = tally.bytes() {
+        writes.put(LOG_USAGE, params![counts]).await?;
     }
     writes.put("COMMIT", Vec::new()).await?;
     Ok(Sent { answers: writes.sent, transaction: taking.or(settling), done: (settled.settled, taken.verdicts) })
@@ -311,6 +329,9 @@ const READS: [&str; 9] = [
     intake::COPY,
     LOCK,
 ];
+
+/// What the commit counted, in one row.
+const LOG_USAGE: &str = "INSERT INTO usage_log (counts) VALUES ($1)";
 
 /// Their available money, and the number of the transaction.
 const LOCK: &str =

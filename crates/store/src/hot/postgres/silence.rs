@@ -83,6 +83,7 @@ fn request(account: AccountNo, body: &str) -> IntakeRequest {
         parts: 1,
         phone: 491_511_234_567,
         phone_tag: 7,
+        country: None,
         sender: None,
         body: body.into(),
         own_body: true,

@@ -19,6 +19,7 @@ use super::{
     seal_text,
 };
 use crate::event::Watched;
+use crate::usage::Tally;
 use crate::{Sqlite, StoreError};
 
 pub(crate) use read::Reader;
@@ -65,19 +66,21 @@ impl Writer {
     ) -> Result<(Vec<Settled>, Vec<Verdict>), StoreError> {
         let _gate = self.gate.lock().await;
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut tally = Tally::default();
         let settled = if items.is_empty() && spans_done.is_empty() {
             Vec::new()
         } else {
-            settle::run(&tx, items, spans_done, &mut self.ids, &self.watched, now)?
+            settle::run(&tx, items, spans_done, &mut self.ids, &self.watched, &mut tally, now)?
         };
         let verdicts = if requests.is_empty() {
             Vec::new()
         } else {
             let read = read_intake(&tx, requests, now)?;
             let plan = intake::plan(requests, &read, &mut self.ids, now);
-            write_intake(&tx, requests, &plan, now)?;
+            write_intake(&tx, requests, &plan, &mut tally, now)?;
             plan.verdicts
         };
+        log_usage(&tx, &tally)?;
         tx.commit()?;
         Ok((settled, verdicts))
     }
@@ -99,17 +102,33 @@ impl Writer {
             .prepare("SELECT account_no, id, held FROM batch WHERE state = 0")?
             .query_map([], |r| Ok((r.get(0)?, uuid_of(r, 1)?, r.get(2)?)))?
             .collect::<Result<_, _>>()?;
+        let mut tally = Tally::default();
         for (account, batch, held) in &loading {
-            discard(&tx, *account, *batch, *held)?;
+            discard(&tx, *account, *batch, *held, &mut tally)?;
         }
+        log_usage(&tx, &tally)?;
         tx.commit()?;
         Ok(loading.len() as u64)
     }
 }
 
+/// What the commit counted, in one row.
+fn log_usage(tx: &Connection, tally: &Tally) -> Result<(), StoreError> {
+    if let Some(counts) = tally.bytes() {
+        tx.prepare_cached("INSERT INTO usage_log (counts) VALUES (?1)")?.execute([counts])?;
+    }
+    Ok(())
+}
+
 /// Erases one batch and returns its hold.
-fn discard(tx: &Connection, account: i64, batch: Uuid, held: i64) -> Result<(), StoreError> {
+fn discard(tx: &Connection, account: i64, batch: Uuid, held: i64, tally: &mut Tally) -> Result<(), StoreError> {
     let (oldest, batch) = (oldest_of(batch), batch.as_bytes());
+    let mut stored =
+        tx.prepare("SELECT id, country FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3")?;
+    let mut rows = stored.query(params![account, oldest.as_bytes(), batch])?;
+    while let Some(r) = rows.next()? {
+        tally.accepted(message_id(r, 0)?, Some(Uuid::from_bytes(*batch)), r.get(1)?, -1);
+    }
     tx.execute(
         "DELETE FROM due_at WHERE account_no = ?1 AND message_id IN
          (SELECT id FROM message WHERE account_no = ?1 AND id >= ?2 AND batch_id = ?3)",
@@ -182,6 +201,7 @@ fn write_intake(
     tx: &Connection,
     requests: &[IntakeRequest],
     plan: &intake::Plan<'_>,
+    tally: &mut Tally,
     now: i64,
 ) -> Result<(), StoreError> {
     let mut plain = tx.prepare_cached(INSERT_PLAIN)?;
@@ -189,7 +209,9 @@ fn write_intake(
         let Verdict::Accepted { first, count, .. } = verdict else { continue };
         let batch = request.step.batch();
         for (place, message) in request.messages.iter().take(*count as usize).enumerate() {
-            insert_message(tx, &mut plain, first.nth(place as u32), batch, message)?;
+            let id = first.nth(place as u32);
+            insert_message(tx, &mut plain, id, batch, message)?;
+            tally.accepted(id, batch, message.country_number(), 1);
         }
     }
     let mut hold =
@@ -241,7 +263,7 @@ fn write_intake(
             )
             .optional()?;
         if let Some(held) = held {
-            discard(tx, account.as_i64(), *id, held)?;
+            discard(tx, account.as_i64(), *id, held, tally)?;
         }
     }
     Ok(())
@@ -270,8 +292,8 @@ fn move_run(tx: &Connection, run: &intake::RunMove<'_>) -> Result<(), StoreError
 /// Most messages have none of the rare columns: fewer values to bind.
 const INSERT_PLAIN: &str =
     "INSERT INTO message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body,
-                          unit_price, held, captured, attempts, expires_at)
-     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, ?15)";
+                          unit_price, held, captured, attempts, expires_at, country)
+     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, ?15, ?16)";
 
 fn insert_message(
     tx: &Connection,
@@ -300,6 +322,7 @@ fn insert_message(
             m.unit_price.0,
             m.held().0,
             m.expires_at,
+            m.country_number(),
         ])?;
         return Ok(());
     }
@@ -307,15 +330,15 @@ fn insert_message(
     tx.prepare_cached(
         "INSERT INTO message (account_no, id, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body,
                               unit_price, held, captured, attempts, expires_at, otp_code, reference, due_at, client_ref, tags, callback_url,
-                              media, mms_price)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
+                              media, mms_price, country)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
     )?
     .execute(params![
         account, id.0.as_bytes(), batch, m.state().number(), m.lane.number(), m.category.number(), m.flags.0, m.encoding, m.parts,
         seal_phone(m.phone), m.phone_tag, m.sender.as_deref(), body, m.unit_price.0, m.held().0, m.expires_at,
         m.otp_code.as_deref().map(seal_text), m.reference.map(i32::from), m.due_at,
         extra.and_then(|e| e.client_ref.as_deref()), extra.and_then(|e| e.tags.as_deref()), extra.and_then(|e| e.callback_url.as_deref()),
-        m.media_json(), m.mms_price().map(|price| price.0),
+        m.media_json(), m.mms_price().map(|price| price.0), m.country_number(),
     ])?;
     if let Some(due_at) = m.due_at {
         insert_due(tx, due_at, id)?;

@@ -13,6 +13,7 @@ use crate::StoreError;
 use crate::event::{Transition, Watched};
 use crate::hot::settle::{self, CarrierRef, OpenUnknown, Parked, Plan, Read, Row, part_bytes, parts_of};
 use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, Scope, SettleItem, Settled, SpanKey, event_id, event_ids};
+use crate::usage::Tally;
 
 /// All of it, in the transaction the caller opened and commits.
 pub(super) fn run(
@@ -21,9 +22,11 @@ pub(super) fn run(
     spans_done: &[SpanKey],
     ids: &mut IdSource,
     watched: &Watched,
+    tally: &mut Tally,
     now: i64,
 ) -> Result<Vec<Settled>, StoreError> {
     let (plan, rows) = settle::plan(items, read(tx, items)?, watched, now);
+    tally.settled(&rows);
     write(tx, &plan, &rows)?;
     write_events(tx, &plan, ids, now)?;
     for span in spans_done {
@@ -35,7 +38,7 @@ pub(super) fn run(
 
 const ROW: &str =
     "SELECT state, flags, parts, part_states, unit_price, held, captured, error_code, final_at, batch_id, attempts,
-                          connection_no, carrier_error, due_at, sent_at, mms_price FROM message WHERE account_no = ?1 AND id = ?2";
+                          connection_no, carrier_error, due_at, sent_at, mms_price, country FROM message WHERE account_no = ?1 AND id = ?2";
 
 fn read_row(r: &SqlRow<'_>) -> rusqlite::Result<Row> {
     let state = State::from_number(r.get(0)?).unwrap_or(State::Failed);
@@ -64,7 +67,9 @@ fn read_row(r: &SqlRow<'_>) -> rusqlite::Result<Row> {
         due_at: r.get(13)?,
         sent_at: r.get(14)?,
         final_at,
+        country: r.get(16)?,
         before: (state, held, captured),
+        counted: None,
         dirty: false,
     })
 }
@@ -113,7 +118,7 @@ fn read<'a>(tx: &Connection, items: &'a [SettleItem]) -> Result<Read<'a>, StoreE
     read.rows.reserve(ids.len());
     for id in ids {
         if let Some(row) = message.query_row(params![id.account().as_i64(), id.0.as_bytes()], read_row).optional()? {
-            read.rows.insert(*id, row);
+            read.rows.insert(*id, row.with_count(*id));
         }
     }
     Ok(read)

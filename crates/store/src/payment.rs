@@ -1,14 +1,12 @@
 //! Payments that gateways confirmed: each is credited once, however often it is told.
 
-use carillon_domain::id::{AccountNo, EntryId};
-use carillon_domain::money::Money;
-use uuid::Uuid;
+use carillon_domain::id::AccountNo;
 
-use crate::ledger::{Entry, EntryKind};
+use crate::ledger::{Entry, EntryRow, put_entry};
 use crate::{Db, StoreError};
 
-/// Credits a payment with an entry, in one transaction; if it was credited before, nothing is changed. The entry that it has.
-/// `Taken("payment")` if it is another account's.
+/// Credits a payment, one of more than nothing, with an entry, in one transaction; if it was credited before, nothing is changed. The entry that
+/// it has. `Taken("payment")` if it is another account's.
 pub async fn credit(
     db: &Db,
     account: AccountNo,
@@ -29,8 +27,8 @@ pub async fn credit(
         .await?
         .rows_affected();
         if new == 0 {
-            let before: Option<(Uuid, i64, String, String, i64)> = sqlx::query_as(
-                "SELECT e.id, e.amount, e.note, e.actor, e.created_at FROM payment p JOIN ledger_entry e \
+            let before: Option<EntryRow> = sqlx::query_as(
+                "SELECT e.id, e.kind, e.amount, e.note, e.actor, e.created_at FROM payment p JOIN ledger_entry e \
                  ON e.account_no = p.account_no AND e.id = p.entry_id WHERE p.account_no = $1 AND p.gateway = $2 AND p.payment_id = $3",
             )
             .bind(account.as_i64())
@@ -38,34 +36,9 @@ pub async fn credit(
             .bind(payment_id)
             .fetch_optional(&mut *tx)
             .await?;
-            let (id, amount, note, actor, created_at) = before.ok_or(StoreError::Taken("payment"))?;
-            return Ok(Entry {
-                id: EntryId(id),
-                kind: EntryKind::TopUp,
-                amount: Money(amount),
-                note,
-                actor,
-                created_at,
-            });
+            return before.map(Entry::from).ok_or(StoreError::Taken("payment"));
         }
-        let changed = sqlx::query("UPDATE balance SET available = available + $2 WHERE account_no = $1")
-            .bind(account.as_i64())
-            .bind(entry.amount.0)
-            .execute(&mut *tx)
-            .await?;
-        if changed.rows_affected() == 0 {
-            return Err(StoreError::NotFound);
-        }
-        sqlx::query("INSERT INTO ledger_entry (account_no, id, kind, amount, note, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-            .bind(account.as_i64())
-            .bind(entry.id.0)
-            .bind(entry.kind as i16)
-            .bind(entry.amount.0)
-            .bind(&entry.note)
-            .bind(&entry.actor)
-            .bind(entry.created_at)
-            .execute(&mut *tx)
-            .await?;
+        put_entry!(tx, account, &entry).ok_or(StoreError::NotFound)?;
         Ok(entry)
     })
 }

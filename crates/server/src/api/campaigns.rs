@@ -551,6 +551,6 @@ pub(super) async fn copy(app: &App, c: Campaign) -> Result<Campaign, StoreError>
 }
 
 /// The entries of an audience as they are sent to.
-pub(super) fn is_phone(entry: &Entry) -> bool {
+pub(crate) fn is_phone(entry: &Entry) -> bool {
     matches!(entry, Entry::Phone(..) | Entry::Contact(_))
 }

@@ -1,8 +1,8 @@
 //! `/campaigns`: written, changed and canceled by the functions of `/v1/campaigns`, shown as rows of the document's table.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use carillon_domain::campaign::Action;
+use axum::http::StatusCode;
+use carillon_domain::campaign::{Action, State as CampaignState};
 use carillon_domain::id::{CampaignId, TypeId};
 use carillon_store::campaign::{self as store, Campaign};
 use carillon_store::campaign_run::{self, Totals};
@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::recipients::Recipients;
-use super::{PageQuery, in_our_words, words};
+use super::{PageQuery, in_our_words, instant, words};
 use crate::api::campaign_actions::{self, ScheduleBody};
-use crate::api::campaigns::{self as api, CampaignBody};
+use crate::api::campaigns::{self as api, CampaignBody, is_phone};
 use crate::api::error::{Code, Problem};
 use crate::api::extract::{CampaignsManage, CampaignsRead, Can, Id, Json, Query};
 use crate::api::page::Window;
@@ -35,7 +35,8 @@ pub(super) struct Body {
 impl Body {
     /// As `/v1` has it, its time apart; that is judged first, so that a bad one changes nothing.
     fn translated(self, now: i64) -> Result<(CampaignBody, Option<ScheduleBody>, bool), Problem> {
-        let time = self.scheduled_at.map(|at| ScheduleBody::utc(at, now)).transpose().map_err(in_our_words)?;
+        let time = self.scheduled_at.map(|at| ScheduleBody::once(instant(at), now));
+        let time = time.transpose().map_err(in_our_words)?;
         let mut body = Map::new();
         body.extend(self.name.map(|name| ("name".to_owned(), Value::from(name))));
         body.extend(self.message.map(|text| ("text".to_owned(), Value::from(text))));
@@ -76,10 +77,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Of all runs of a campaign; who was left out has failed.
-    pub(super) fn of(t: Totals) -> Counts {
-        let waiting = t.recipients - t.skipped - t.messages;
-        Counts { pending: waiting + t.queued, sent: t.sent + t.delivered, failed: t.failed + t.skipped }
+    /// Of all runs of a campaign; who was left out has failed, and who waits for one that has ended waits in vain. Before it begins, those who are named.
+    pub(super) fn of(c: &Campaign, t: Totals) -> Counts {
+        let waiting = match c.run {
+            Some(_) => t.recipients - t.skipped - t.messages,
+            None => c.audience.iter().filter(|entry| is_phone(entry)).count() as i64,
+        };
+        let (pending, lost) = if c.state.ended() { (0, waiting) } else { (waiting, 0) };
+        Counts { pending: pending + t.queued, sent: t.sent + t.delivered, failed: t.failed + t.skipped + lost }
     }
 }
 
@@ -101,7 +106,7 @@ impl View {
     async fn whole(app: &App, caller: &crate::access::Caller, id: CampaignId) -> Result<View, Problem> {
         let c = store::by_id(&app.db, caller.account, id).await?;
         let totals = campaign_run::totals(&app.db, caller.account, id).await?;
-        Ok(View { recipients: Some(Counts::of(totals)), ..View::of(c, caller.info.id.uuid()) })
+        Ok(View { recipients: Some(Counts::of(&c, totals)), ..View::of(c, caller.info.id.uuid()) })
     }
 }
 
@@ -127,19 +132,29 @@ pub(super) async fn create(
     let (body, time, _) = body.translated(app.clock.now_ms())?;
     let made = api::create(State(app.clone()), caller.clone(), Json(body)).await.map_err(in_our_words)?;
     let id = made.1.0.id;
-    let moved = match time {
+    if let Err(problem) = begin(&app, &caller, id, time).await {
+        // What is refused leaves nothing behind.
+        store::delete(&app.db, caller.account, id, CampaignState::Draft).await?;
+        return Err(in_our_words(problem));
+    }
+    Ok((StatusCode::CREATED, Json(View::whole(&app, &caller, id).await?)))
+}
+
+async fn begin(
+    app: &App,
+    caller: &Can<CampaignsManage>,
+    id: CampaignId,
+    time: Option<ScheduleBody>,
+) -> Result<(), Problem> {
+    match time {
         Some(time) => {
             campaign_actions::schedule(State(app.clone()), caller.clone(), Id(id), Json(time)).await.map(drop)
         }
         None => {
-            // `/v1` asks for a key, so that a repeated launch is none; this campaign is nobody else's to launch.
-            let key = HeaderValue::from_str(&id.to_string()).expect("an id is ASCII");
-            let headers = HeaderMap::from_iter([(axum::http::HeaderName::from_static("idempotency-key"), key)]);
-            campaign_actions::launch(State(app.clone()), caller.clone(), Id(id), headers).await.map(drop)
+            let draft = store::by_id(&app.db, caller.account, id).await?;
+            campaign_actions::begin(app, caller, &draft, None).await.map(drop)
         }
-    };
-    moved.map_err(in_our_words)?;
-    Ok((StatusCode::CREATED, Json(View::whole(&app, &caller, id).await?)))
+    }
 }
 
 /// A page of campaigns.
@@ -202,6 +217,6 @@ pub(super) async fn cancel(
     caller: Can<CampaignsManage>,
     Id(id): Id<CampaignId>,
 ) -> Result<Json<View>, Problem> {
-    campaign_actions::cancel(State(app.clone()), caller.clone(), Id(id)).await?;
+    campaign_actions::cancel(State(app.clone()), caller.clone(), Id(id)).await.map_err(in_our_words)?;
     Ok(Json(View::whole(&app, &caller, id).await?))
 }

@@ -1,8 +1,11 @@
 //! Recipients as merchants write them: an array of numbers, or the text of a CSV file.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::audience_files::{Header, plain, text_of};
 use crate::api::error::{Code, Problem};
 
 /// People of one request; longer lists are uploaded as audience files.
@@ -16,7 +19,7 @@ const PHONE: &str = "phone";
 pub(super) enum Recipients {
     /// Each a number.
     Numbers(Vec<String>),
-    /// A number in each line; or a first line that names the columns, one of them `phone`, the others words of the text.
+    /// A number in each line; or a first line that names the columns, as in audience files: one is `phone`, the others are words of the text.
     Csv(String),
 }
 
@@ -38,32 +41,33 @@ impl Recipients {
 }
 
 fn rows(text: &str) -> Result<Vec<Value>, Problem> {
-    let malformed = |e: csv::Error| Code::MalformedCsv.at("#/recipients", e.to_string());
-    let mut reader =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut records = reader.records().peekable();
-    let names: Option<Vec<String>> = match records.peek() {
-        Some(Ok(first)) if first.iter().any(|cell| cell.eq_ignore_ascii_case(PHONE)) => {
-            Some(first.iter().map(str::to_lowercase).collect())
-        }
-        _ => None,
+    let malformed = |detail: String| Code::MalformedCsv.at("#/recipients", detail);
+    let first = text.lines().next().unwrap_or_default();
+    let named = first.split([',', ';']).any(|cell| plain(cell) == PHONE);
+    let header = match named {
+        true => Header::read(text.as_bytes(), PHONE)
+            .map_err(|p| malformed(p.detail.map_or_else(|| p.code.title().to_owned(), Cow::into_owned)))?,
+        false => Header { delimiter: b',', phone: 0, names: vec![String::new()] },
     };
-    let records = records.skip(usize::from(names.is_some()));
-    let names = names.unwrap_or_else(|| vec![PHONE.to_owned()]);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(header.delimiter)
+        .trim(csv::Trim::All)
+        .has_headers(named)
+        .flexible(true)
+        .from_reader(text_of(text.as_bytes()));
     let mut people = Vec::new();
-    for record in records {
-        let record = record.map_err(malformed)?;
-        let mut cells: serde_json::Map<String, Value> = names
-            .iter()
-            .zip(record.iter())
-            .filter(|(_, cell)| !cell.is_empty())
-            .map(|(n, c)| (n.clone(), c.into()))
-            .collect();
-        let phone = cells.remove(PHONE).unwrap_or_else(|| "".into());
-        people.push(if cells.is_empty() { phone } else { json!({"phone": phone, "variables": cells}) });
-        if people.len() > PEOPLE_MAX {
-            break;
+    for record in reader.records().take(PEOPLE_MAX + 1) {
+        let record = record.map_err(|e| malformed(e.to_string()))?;
+        if record.len() > header.names.len() {
+            let line = record.position().map_or(0, csv::Position::line);
+            let detail = "more cells than columns; name the columns in the first line, one of them `phone`";
+            return Err(malformed(format!("line {line}: {detail}")));
         }
+        // What is empty is not known: a fallback stands in for it.
+        let words = header.names.iter().zip(&record).filter(|(name, cell)| !name.is_empty() && !cell.is_empty());
+        let words: serde_json::Map<String, Value> = words.map(|(name, cell)| (name.clone(), cell.into())).collect();
+        let phone = record.get(header.phone).unwrap_or_default();
+        people.push(if words.is_empty() { phone.into() } else { json!({"phone": phone, "variables": words}) });
     }
     Ok(people)
 }
@@ -76,13 +80,17 @@ mod tests {
     fn tables_and_whom_they_name() {
         let rows = [
             ("+491511\n+491512\n", json!(["+491511", "+491512"])),
-            ("+491511,ignored\r\n\r\n+491512", json!(["+491511", "+491512"])),
-            ("Phone\n+491511", json!(["+491511"])),
+            ("+491511\r\n\r\n+491512", json!(["+491511", "+491512"])),
+            ("\u{feff}Phone\n+491511", json!(["+491511"])),
             (
                 "name,phone\nAda, +491511\n,+491512",
                 json!([{"phone": "+491511", "variables": {"name": "Ada"}}, "+491512"]),
             ),
             ("phone,name\n,Ada", json!([{"phone": "", "variables": {"name": "Ada"}}])),
+            (
+                "\"First Name\";\"phone\"\nAda;+491511",
+                json!([{"phone": "+491511", "variables": {"first_name": "Ada"}}]),
+            ),
             ("\"+49 1511\"", json!(["+49 1511"])),
         ];
         for (text, expected) in rows {
@@ -93,6 +101,11 @@ mod tests {
             (Recipients::Csv("phone\n".into()), "too_short"),
             (Recipients::Numbers(vec![]), "too_short"),
             (Recipients::Csv("1\n".repeat(10_001)), "too_long"),
+            (Recipients::Numbers(vec!["1".into(); 10_001]), "too_long"),
+            (Recipients::Csv("+491511,Ada".into()), "malformed_csv"),
+            (Recipients::Csv("name,number\nAda,+491511".into()), "malformed_csv"),
+            (Recipients::Csv("phone,name,Name\n+491511,Ada,Bob".into()), "malformed_csv"),
+            (Recipients::Csv("phone,name\n+491511,Ada,Bob".into()), "malformed_csv"),
         ] {
             assert_eq!(given.translated().unwrap_err().errors[0].code, code);
         }

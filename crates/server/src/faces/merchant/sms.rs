@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::in_our_words;
 use super::recipients::Recipients;
+use super::{in_our_words, instant};
 use crate::access::Caller;
 use crate::api::batches;
 use crate::api::error::{Code, Problem};
@@ -26,7 +26,7 @@ struct Body {
     message: String,
     phone: Option<String>,
     recipients: Option<Recipients>,
-    /// Of `/sms/schedule`: RFC 3339.
+    /// Of `/sms/schedule`: RFC 3339; without an offset it is UTC.
     scheduled_at: Option<String>,
 }
 
@@ -82,10 +82,11 @@ async fn submit(
         (Some(_), Some(_)) => return Err(Code::ConflictingFields.at("#/phone", "`phone` or `recipients`, not both")),
     };
     let key = idempotency::key(&headers, operation, &bytes)?;
-    let (work, runtime, scheduled_at) = (app.clone(), tokio::runtime::Handle::current(), body.scheduled_at.clone());
+    let scheduled_at = body.scheduled_at.map(instant);
+    let (work, runtime, time) = (app.clone(), tokio::runtime::Handle::current(), scheduled_at.clone());
     let prepare = move || {
         let to = recipients.translated()?;
-        let batch = json!({"text": body.message, "to": to, "scheduled_at": body.scheduled_at}).to_string();
+        let batch = json!({"text": body.message, "to": to, "scheduled_at": time}).to_string();
         let sending = Sending::read(batch.as_bytes())?;
         runtime.block_on(batches::prepare(&work, caller, key, sending))
     };

@@ -57,18 +57,13 @@ async fn standing(
     match campaign::by_id(&app.db, account, CampaignId(id)).await {
         Ok(c) => {
             let totals = campaign_run::totals(&app.db, account, c.id).await?;
-            Ok((words::of_campaign(c.state), Counts::of(totals), c.run))
+            Ok((words::of_campaign(c.state), Counts::of(&c, totals), c.run))
         }
         Err(StoreError::NotFound) => {
             let b = batch::by_id(&app.db, account, BatchId(id)).await?;
             let counts =
                 Counts { pending: b.queued.into(), sent: (b.sent + b.delivered).into(), failed: b.failed.into() };
-            let status = match () {
-                () if b.queued > 0 => "Pending",
-                () if b.failed == b.total => "Failed",
-                () => "Sent",
-            };
-            Ok((status, counts, Some(b.id)))
+            Ok((words::of_batch(&b), counts, Some(b.id)))
         }
         Err(error) => Err(error),
     }

@@ -3,6 +3,7 @@
 use carillon_domain::campaign::State as CampaignState;
 use carillon_domain::message::State as MessageState;
 use carillon_domain::money::Money;
+use carillon_store::batch::Batch;
 use carillon_store::ledger::EntryKind;
 
 /// Of a campaign: one that has not handed in its last message is still `Scheduled`.
@@ -27,6 +28,15 @@ pub(super) fn of_message(state: MessageState) -> &'static str {
     }
 }
 
+/// Of a text without a campaign: `Pending` until a carrier has it of everybody, `Failed` if it reached nobody.
+pub(super) fn of_batch(b: &Batch) -> &'static str {
+    match b.queued {
+        0 if b.total > 0 && b.failed == b.total => "Failed",
+        0 if b.total > 0 => "Sent",
+        _ => "Pending",
+    }
+}
+
 /// Of a movement of money: what is taken goes back to the merchant.
 pub(super) fn of_entry(kind: EntryKind, amount: Money) -> &'static str {
     match kind {
@@ -40,6 +50,26 @@ pub(super) fn of_entry(kind: EntryKind, amount: Money) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use carillon_domain::id::{AccountNo, BatchId};
+
+    fn batch((total, queued, sent, delivered, failed): (i32, i32, i32, i32, i32)) -> Batch {
+        Batch {
+            id: BatchId::new(0, 0, AccountNo(1)),
+            accepted: true,
+            body: None,
+            total,
+            queued,
+            sent,
+            delivered,
+            failed,
+            parts: 0,
+            held: Money::ZERO,
+            captured: Money::ZERO,
+            client_ref: None,
+            tags: None,
+            refusals: Vec::new(),
+        }
+    }
 
     #[test]
     fn every_state_has_a_word_of_the_document() {
@@ -61,6 +91,18 @@ mod tests {
         assert_eq!(of("Pending"), ["scheduled", "queued"]);
         assert_eq!(of("Sent"), ["sent", "delivered", "received"]);
         assert_eq!(of("Failed"), ["undelivered", "failed", "expired", "canceled", "rejected"]);
+        // total, queued, sent, delivered, failed -> status
+        let batches = [
+            ((2, 2, 0, 0, 0), "Pending"),
+            ((2, 1, 0, 0, 1), "Pending"),
+            ((2, 0, 1, 1, 0), "Sent"),
+            ((2, 0, 0, 1, 1), "Sent"),
+            ((2, 0, 0, 0, 2), "Failed"),
+            ((0, 0, 0, 0, 0), "Pending"),
+        ];
+        for (counts, expected) in batches {
+            assert_eq!(of_batch(&batch(counts)), expected, "{counts:?}");
+        }
         let one = Money::from_cents(100);
         let kinds = [
             (EntryKind::TopUp, one),

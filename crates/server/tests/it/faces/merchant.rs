@@ -2,16 +2,27 @@
 
 use std::time::Duration;
 
-use carillon_domain::permission::{Scope, Scopes};
+use carillon_store::ledger;
+use carillon_store::testing::TestPostgres;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-const NOODLES: &str = "noodles@example.com";
+pub const NOODLES: &str = "noodles@example.com";
 
 /// A server that sells credits in the sandbox; its carrier is quick.
-async fn shop() -> TestApp {
+pub async fn shop() -> TestApp {
+    shop_on("").await
+}
+
+/// On each database.
+async fn shops() -> [TestApp; 2] {
+    [shop().await, shop_on(&TestPostgres::start().fresh_database().await).await]
+}
+
+async fn shop_on(url: &str) -> TestApp {
     TestApp::with(|config| {
+        config.database.url = url.into();
         config.sandbox.accept_delay_ms = 0;
         config.sandbox.receipt_delay_ms = 1;
         config.faces.payments = carillon::config::Gateway::Sandbox;
@@ -19,12 +30,12 @@ async fn shop() -> TestApp {
     .await
 }
 
-fn registration(email: &str) -> Value {
+pub fn registration(email: &str) -> Value {
     json!({"name": "Noodle Bar", "email": email, "phone": "+4915112345600", "password": "correct horse battery"})
 }
 
 /// A merchant with so much credit; the token.
-async fn merchant(t: &TestApp, email: &str, amount: &str) -> String {
+pub async fn merchant(t: &TestApp, email: &str, amount: &str) -> String {
     let made = t.post("/merchants/register", "", registration(email)).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let token = made.json()["token"].as_str().unwrap().to_owned();
@@ -102,9 +113,17 @@ async fn a_merchant_registers_signs_in_and_is_shown() {
 
 #[tokio::test]
 async fn a_campaign_at_once_as_the_tables_show() {
-    let t = shop().await;
+    for t in shops().await {
+        at_once(t).await;
+    }
+}
+
+async fn at_once(t: TestApp) {
+    // One minute past six in the evening: between eight and eight in Germany and in all zones of the sandbox's numbers.
+    t.app.clock.advance(Duration::from_secs(6 * 3_600 + 60));
     let token = merchant(&t, NOODLES, "5.00").await;
-    let recipients = "name,phone\nAda,+4915112345671\nBob,+15005550101\n";
+    // One whom the carrier refuses, one that comes again, and one that is no number.
+    let recipients = "name,phone\nAda,+4915112345671\nBob,+15005550101\nAda,+49 151 12345671\nCy,12\n";
     let body = json!({"name": "Lunch", "message": "Hi {{name}}, soup today", "recipients": recipients});
     let made = t.post("/campaigns", &token, body).await;
     assert_eq!((made.status, &made.json()["status"]), (201, &json!("Scheduled")), "{}", made.text);
@@ -125,7 +144,7 @@ async fn a_campaign_at_once_as_the_tables_show() {
     let status = t.get(&path, &token).await.json();
     assert_eq!(
         (&status["campaign_id"], &status["counts"]),
-        (&json!(id), &json!({"Pending": 0, "Sent": 1, "Failed": 1}))
+        (&json!(id), &json!({"Pending": 0, "Sent": 1, "Failed": 2}))
     );
     let rows = status["recipients"].as_array().unwrap();
     let mut stand: Vec<_> =
@@ -137,6 +156,7 @@ async fn a_campaign_at_once_as_the_tables_show() {
     assert_eq!((listed["campaigns"].as_array().map(Vec::len), &listed["campaigns"][0]["id"]), (Some(1), &json!(id)));
     let over = t.call("DELETE", &format!("/campaigns/{id}"), &token, None).await;
     assert_eq!(over.refusal(), (409, "campaign_state".into()));
+    assert_eq!(over.json()["status"], "Sent", "its state by its word here: {}", over.text);
 }
 
 #[tokio::test]
@@ -146,8 +166,8 @@ async fn a_campaign_is_scheduled_changed_and_canceled() {
     let body = json!({"name": "Friday", "message": "Fish", "scheduled_at": "2026-12-04T11:00:00Z", "recipients": ["+4915112345671"]});
     let made = t.post("/campaigns", &token, body).await.json();
     assert_eq!(
-        (&made["status"], &made["scheduled_at"]),
-        (&json!("Scheduled"), &json!("2026-12-04T11:00:00.000Z")),
+        [&made["status"], &made["scheduled_at"], &made["recipients"]],
+        [&json!("Scheduled"), &json!("2026-12-04T11:00:00.000Z"), &json!({"Pending": 1, "Sent": 0, "Failed": 0})],
         "{made}"
     );
     let path = format!("/campaigns/{}", made["id"].as_str().unwrap());
@@ -169,45 +189,15 @@ async fn a_campaign_is_scheduled_changed_and_canceled() {
         assert_eq!(t.get(&path, &token).await.json()["name"], "Saturday", "{bad}");
     }
     let canceled = t.call("DELETE", &path, &token, None).await;
-    assert_eq!((canceled.status, &canceled.json()["status"]), (200, &json!("Failed")));
+    assert_eq!(
+        (canceled.status, &canceled.json()["status"], &canceled.json()["recipients"]),
+        (200, &json!("Failed"), &json!({"Pending": 0, "Sent": 0, "Failed": 2})),
+        "nobody waits for it any more"
+    );
     assert_eq!(
         t.call("PATCH", &path, &token, Some(json!({"name": "x"}))).await.refusal(),
         (409, "campaign_state".into())
     );
-}
-
-/// body -> the field refused and its code
-#[tokio::test]
-async fn campaigns_that_are_refused() {
-    let t = shop().await;
-    let token = merchant(&t, NOODLES, "5.00").await;
-    let good = json!({"name": "Lunch", "message": "Soup", "recipients": ["+4915112345671"]});
-    let rows = [
-        ("name", json!(null), "#/name", "missing_field"),
-        ("name", json!(""), "#/name", "too_short"),
-        ("message", json!(null), "#/message", "missing_field"),
-        ("message", json!(""), "#/message", "too_short"),
-        ("message", json!("{{name"), "#/message", "invalid_template"),
-        ("recipients", json!(null), "#/recipients", "missing_field"),
-        ("recipients", json!([]), "#/recipients", "too_short"),
-        ("recipients", json!("phone\n"), "#/recipients", "too_short"),
-        ("scheduled_at", json!("Friday"), "#/scheduled_at", "invalid_value"),
-        ("scheduled_at", json!("2026-11-21T11:59:59Z"), "#/scheduled_at", "invalid_value"),
-        ("status", json!("Sent"), "#/status", "unknown_field"),
-    ];
-    for (member, value, pointer, code) in rows {
-        let mut body = good.clone();
-        body[member] = value;
-        let answer = t.post("/campaigns", &token, body.clone()).await;
-        let first = &answer.json()["errors"][0];
-        assert_eq!(
-            (answer.status, &first["pointer"], &first["code"]),
-            (400, &json!(pointer), &json!(code)),
-            "{body}: {}",
-            answer.text
-        );
-    }
-    assert_eq!(t.get("/campaigns", &token).await.json()["campaigns"], json!([]), "nothing was stored");
 }
 
 #[tokio::test]
@@ -224,44 +214,28 @@ async fn a_text_without_a_campaign() {
     let path = format!("/sms/status/{}", sent.json()["id"].as_str().unwrap());
     let done = reaches(&t, &token, &path, "Sent").await;
     assert_eq!(done["recipients"][0]["phone"], "+4915112345671");
-    let many = json!({"recipients": ["+4915112345671", "+4915112345672"], "message": "Closed", "scheduled_at": "2026-12-04T11:00:00Z"});
+    let many = json!({"recipients": ["+4915112345671", "+4915112345672"], "message": "Closed", "scheduled_at": "2026-12-04T11:00:00"});
     let later = t.post("/sms/schedule", &token, many.clone()).await;
-    assert_eq!((later.status, &later.json()["scheduled_at"]), (202, &many["scheduled_at"]), "{}", later.text);
+    assert_eq!(
+        (later.status, &later.json()["scheduled_at"]),
+        (202, &json!("2026-12-04T11:00:00.000Z")),
+        "{}",
+        later.text
+    );
+    let asked = t.get(&format!("/v1/batches/{}/messages", later.json()["id"].as_str().unwrap()), &token).await.json();
+    assert_eq!(asked["data"][0]["scheduled_at"], later.json()["scheduled_at"], "{asked}");
     let path = format!("/sms/status/{}", later.json()["id"].as_str().unwrap());
     assert_eq!(t.get(&path, &token).await.json()["counts"], json!({"Pending": 2, "Sent": 0, "Failed": 0}));
     let page = t.get(&format!("{path}?limit=1"), &token).await.json();
     let next = t.get(&format!("{path}?limit=1&cursor={}", page["next_cursor"].as_str().unwrap()), &token).await.json();
     assert_ne!(page["recipients"][0]["id"], next["recipients"][0]["id"]);
-    let rows = [
-        ("/sms/send", json!({"message": "a"}), 400, "#/phone"),
-        ("/sms/send", json!({"phone": "+4915112345671"}), 400, "#/message"),
-        ("/sms/send", json!({"phone": "+1-555-0123", "message": "a"}), 400, "#/phone"),
-        (
-            "/sms/send",
-            json!({"phone": "+4915112345671", "recipients": ["+4915112345671"], "message": "a"}),
-            400,
-            "#/phone",
-        ),
-        ("/sms/send", json!({"recipients": ["+4915112345671", "x"], "message": "a"}), 400, "#/recipients/1"),
-        ("/sms/send", many.clone(), 400, "#/scheduled_at"),
-        ("/sms/schedule", json!({"phone": "+4915112345671", "message": "a"}), 400, "#/scheduled_at"),
-        (
-            "/sms/schedule",
-            json!({"phone": "+4915112345671", "message": "a", "scheduled_at": "soon"}),
-            400,
-            "#/scheduled_at",
-        ),
-    ];
-    for (path, body, status, pointer) in rows {
-        let answer = t.post(path, &token, body.clone()).await;
-        assert_eq!(
-            (answer.status, &answer.json()["errors"][0]["pointer"]),
-            (status, &json!(pointer)),
-            "{path} {body}: {}",
-            answer.text
-        );
-    }
-    let dear = json!({"phone": "+4915112345671", "message": "a".repeat(1_530)});
+    // The same request twice is one text.
+    let once =
+        |key: &str| t.request("POST", "/sms/schedule").bearer_auth(key).header("idempotency-key", "k1").json(&many);
+    let (first, again) = (t.send(once(&token)).await, t.send(once(&token)).await);
+    assert_eq!((first.status, &first.json()["id"]), (202, &again.json()["id"]), "{}", again.text);
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    let dear = json!({"phone": "+4915112345671", "message": "a".repeat(1_400)});
     let poor = merchant(&t, "poor@example.com", "1.00").await;
     for _ in 0..2 {
         t.post("/sms/send", &poor, dear.clone()).await;
@@ -272,7 +246,12 @@ async fn a_text_without_a_campaign() {
 
 #[tokio::test]
 async fn a_payment_is_credited_once() {
-    let t = shop().await;
+    for t in shops().await {
+        credited_once(t).await;
+    }
+}
+
+async fn credited_once(t: TestApp) {
     let token =
         t.post("/merchants/register", "", registration(NOODLES)).await.json()["token"].as_str().unwrap().to_owned();
     let buy = async |amount: Value, payment: &str| {
@@ -289,11 +268,6 @@ async fn a_payment_is_credited_once() {
     assert_eq!((again.status, &again.json()["transaction"]), (200, &first.json()["transaction"]), "{}", again.text);
     assert_eq!(buy(json!("30.00"), "pay_1").await.refusal(), (422, "idempotency_mismatch".into()));
     assert_eq!(buy(json!("25.00"), "pay_declined_7").await.refusal(), (402, "payment_declined".into()));
-    for (amount, payment) in
-        [("0.99", "p"), ("10000.01", "p"), ("-5.00", "p"), ("5.001", "p"), ("five", "p"), ("5.00", ""), ("5.00", "a b")]
-    {
-        assert_eq!(buy(json!(amount), payment).await.refusal(), (400, "invalid_request".into()), "{amount} {payment}");
-    }
     let billing = t.get("/billing", &token).await.json();
     assert_eq!((&billing["sms_credits"], &billing["balance"]), (&json!(500), &json!("25.00")));
     let rows = billing["transactions"].as_array().unwrap();
@@ -320,72 +294,23 @@ async fn a_payment_is_credited_once() {
     let theirs = t.post("/billing/recharge", &other, json!({"amount": "25.00", "payment_id": "pay_1"})).await;
     assert_eq!(theirs.refusal(), (409, "id_taken".into()));
     assert_eq!(t.get("/billing", &other).await.json()["sms_credits"], 0);
-}
-
-/// Every endpoint, with nothing, with too little, and with somebody else's id.
-#[tokio::test]
-async fn who_may() {
-    let t = shop().await;
-    let token = merchant(&t, NOODLES, "5.00").await;
-    let body = json!({"name": "Friday", "message": "Fish", "scheduled_at": "2026-12-04T11:00:00Z", "recipients": ["+4915112345671"]});
-    let campaign = t.post("/campaigns", &token, body.clone()).await.json()["id"].as_str().unwrap().to_owned();
-    let batch = t.post("/sms/send", &token, json!({"phone": "+4915112345671", "message": "a"})).await.json()["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let (_, thief) = t.account("thief").await;
-    let (_, powerless) = t.account_with("powerless", Scopes::NONE.with(Scope::VerificationsManage)).await;
-    let of_campaign = format!("/campaigns/{campaign}");
-    let rows = [
-        ("GET", "/merchants/profile".to_owned(), false),
-        ("POST", "/campaigns".to_owned(), false),
-        ("GET", "/campaigns".to_owned(), false),
-        ("GET", of_campaign.clone(), true),
-        ("PATCH", of_campaign.clone(), true),
-        ("DELETE", of_campaign.clone(), true),
-        ("POST", "/sms/send".to_owned(), false),
-        ("POST", "/sms/schedule".to_owned(), false),
-        ("GET", format!("/sms/status/{campaign}"), true),
-        ("GET", format!("/sms/status/{batch}"), true),
-        ("GET", "/billing".to_owned(), false),
-        ("POST", "/billing/recharge".to_owned(), false),
-    ];
-    for (method, path, foreign) in rows {
-        assert_eq!(
-            t.call(method, &path, "", Some(json!({}))).await.refusal(),
-            (401, "unauthenticated".into()),
-            "{method} {path}"
-        );
-        assert_eq!(
-            t.call(method, &path, &powerless, Some(json!({}))).await.refusal(),
-            (403, "forbidden".into()),
-            "{method} {path}"
-        );
-        if foreign {
-            assert_eq!(
-                t.call(method, &path, &thief, Some(json!({}))).await.refusal(),
-                (404, "not_found".into()),
-                "{method} {path}"
-            );
-        }
+    // Told by many at once, with the least and the most that can be bought.
+    for (amount, payment, cents) in [("1.00", "least", 100), ("10000.00", "most", 1_000_100)] {
+        let tell = || t.post("/billing/recharge", &other, json!({"amount": amount, "payment_id": payment}));
+        let told = tokio::join!(tell(), tell(), tell(), tell());
+        let mut statuses = [told.0.status, told.1.status, told.2.status, told.3.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 200, 200, 201], "{payment}");
+        assert_eq!(t.get("/billing", &other).await.json()["sms_credits"], cents / 5, "{payment}");
     }
-    assert_eq!(t.get(&of_campaign, &token).await.json()["status"], "Scheduled", "and nothing was done");
-}
-
-#[tokio::test]
-async fn without_a_gateway_and_switched_off() {
-    let t = TestApp::start().await;
-    let (_, key) = t.account("a").await;
-    let refused = t.post("/billing/recharge", &key, json!({"amount": "5.00", "payment_id": "p"})).await;
-    assert_eq!(refused.refusal(), (403, "forbidden".into()), "nobody credits himself by default");
-    let off = TestApp::with(|config| config.faces.merchant = false).await;
-    let (_, key) = off.account("a").await;
-    for path in ["/merchants/profile", "/campaigns", "/billing", "/sms/status/x"] {
-        let answer = off.get(path, &key).await;
-        assert_eq!(
-            (answer.status, answer.headers["content-type"].as_str()),
-            (404, "application/problem+json"),
-            "{path}"
-        );
-    }
+    let mut differences = Vec::new();
+    ledger::verify(&t.app.db, |d| differences.push(d)).await.unwrap();
+    assert_eq!(differences, []);
+    let page = t.get("/billing?limit=1", &other).await.json();
+    let next =
+        t.get(&format!("/billing?limit=1&cursor={}", page["next_cursor"].as_str().unwrap()), &other).await.json();
+    assert_eq!(
+        [&page["transactions"][0]["amount"], &next["transactions"][0]["amount"], &next["next_cursor"]],
+        [&json!("10000.00"), &json!("1.00"), &json!(null)]
+    );
 }

@@ -2,3 +2,4 @@
 
 mod course_sms;
 mod merchant;
+mod merchant_refusals;

@@ -11,8 +11,8 @@ use toml::{Table, Value};
 
 pub use connection::{Alphabet, Bind, Concat, Connection, IdBase, Kind, UnknownPolicy};
 pub use sections::{
-    Accounts, Auth, Config, Data, Database, Email, Faces, Imports, Limits, Log, LogFormat, MailTls, Media, MediaPlace,
-    OpenMode, Otp, Pipeline, Prices, Sandbox, Server, SmppServer, Webhooks,
+    Accounts, Auth, Config, Data, Database, Email, Faces, Gateway, Imports, Limits, Log, LogFormat, MailTls, Media,
+    MediaPlace, OpenMode, Otp, Pipeline, Prices, Sandbox, Server, SmppServer, Webhooks,
 };
 
 /// The file every setting's default and meaning stands in.

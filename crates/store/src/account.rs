@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::email::{NewEmail, put_email};
 use crate::email_token::{NewToken, put_token};
-use crate::ledger::EntryKind;
+use crate::ledger::{Entry, EntryKind, put_entry};
 use crate::{Db, StoreError};
 
 /// One tenant.
@@ -158,25 +158,20 @@ async fn create_once(db: &Db, new: &NewAccount<'_>) -> Result<Account, StoreErro
         .bind(new.now)
         .execute(&mut *tx)
         .await?;
-        let available = new.credit.map_or(Money::ZERO, |credit| credit.amount);
-        sqlx::query("INSERT INTO balance (account_no, available, held, spent) VALUES ($1, $2, 0, 0)")
+        sqlx::query("INSERT INTO balance (account_no, available, held, spent) VALUES ($1, 0, 0, 0)")
             .bind(no.as_i64())
-            .bind(available.0)
             .execute(&mut *tx)
             .await?;
         if let Some(credit) = new.credit {
-            sqlx::query(
-                "INSERT INTO ledger_entry (account_no, id, kind, amount, note, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(no.as_i64())
-            .bind(EntryId::new(new.now, credit.counter, no).0)
-            .bind(EntryKind::TopUp as i16)
-            .bind(credit.amount.0)
-            .bind(credit.note)
-            .bind(credit.actor)
-            .bind(new.now)
-            .execute(&mut *tx)
-            .await?;
+            let entry = Entry {
+                id: EntryId::new(new.now, credit.counter, no),
+                kind: EntryKind::TopUp,
+                amount: credit.amount,
+                note: credit.note.to_owned(),
+                actor: credit.actor.to_owned(),
+                created_at: new.now,
+            };
+            put_entry!(tx, no, &entry);
         }
         if let Some(owner) = &new.owner {
             sqlx::query(

@@ -46,6 +46,14 @@ pub struct Entry {
     pub created_at: i64,
 }
 
+pub(crate) type EntryRow = (Uuid, i16, i64, String, String, i64);
+
+impl From<EntryRow> for Entry {
+    fn from((id, kind, amount, note, actor, created_at): EntryRow) -> Entry {
+        Entry { id: EntryId(id), kind: EntryKind::from_i16(kind), amount: Money(amount), note, actor, created_at }
+    }
+}
+
 /// What an account has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Balance {
@@ -55,6 +63,12 @@ pub struct Balance {
     pub held: Money,
     /// Captured so far.
     pub spent: Money,
+}
+
+impl From<(i64, i64, i64)> for Balance {
+    fn from((available, held, spent): (i64, i64, i64)) -> Balance {
+        Balance { available: Money(available), held: Money(held), spent: Money(spent) }
+    }
 }
 
 /// Why an entry was refused.
@@ -77,51 +91,66 @@ impl From<sqlx::Error> for EntryError {
     }
 }
 
-/// Adds an entry and changes the available balance with it, in one transaction; refuses to take it below zero.
-pub async fn add(db: &Db, account: AccountNo, entry: &Entry) -> Result<Balance, EntryError> {
-    write_db!(db, |tx| {
+/// Writes an entry within the caller's transaction and changes the available balance with it: the balance then. `None`, and nothing is written, if it
+/// would fall below zero or there is no such account.
+macro_rules! put_entry {
+    ($tx:expr, $account:expr, $entry:expr) => {{
+        let entry: &$crate::ledger::Entry = $entry;
         let changed = sqlx::query_as::<_, (i64, i64, i64)>(
             "UPDATE balance SET available = available + $2 WHERE account_no = $1 AND available + $2 >= 0 RETURNING available, held, spent",
         )
-        .bind(account.as_i64())
+        .bind($account.as_i64())
         .bind(entry.amount.0)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *$tx)
         .await?;
-        let Some((available, held, spent)) = changed else {
-            let there = sqlx::query_as::<_, (i64,)>("SELECT available FROM balance WHERE account_no = $1")
-                .bind(account.as_i64());
-            let (available,) = there.fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound)?;
-            return Err(EntryError::Insufficient { available: Money(available) });
-        };
-        sqlx::query("INSERT INTO ledger_entry (account_no, id, kind, amount, note, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-            .bind(account.as_i64())
+        if changed.is_some() {
+            sqlx::query(
+                "INSERT INTO ledger_entry (account_no, id, kind, amount, note, actor, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            )
+            .bind($account.as_i64())
             .bind(entry.id.0)
             .bind(entry.kind as i16)
             .bind(entry.amount.0)
             .bind(&entry.note)
             .bind(&entry.actor)
             .bind(entry.created_at)
-            .execute(&mut *tx)
+            .execute(&mut *$tx)
             .await?;
-        Ok(Balance { available: Money(available), held: Money(held), spent: Money(spent) })
+        }
+        changed.map($crate::ledger::Balance::from)
+    }};
+}
+
+pub(crate) use put_entry;
+
+/// Adds an entry and changes the available balance with it, in one transaction; refuses to take it below zero.
+pub async fn add(db: &Db, account: AccountNo, entry: &Entry) -> Result<Balance, EntryError> {
+    write_db!(db, |tx| {
+        let Some(balance) = put_entry!(tx, account, entry) else {
+            let there = sqlx::query_as::<_, (i64,)>("SELECT available FROM balance WHERE account_no = $1")
+                .bind(account.as_i64());
+            let (available,) = there.fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound)?;
+            return Err(EntryError::Insufficient { available: Money(available) });
+        };
+        Ok(balance)
     })
 }
 
 /// What the account has now.
 pub async fn balance(db: &Db, account: AccountNo) -> Result<Balance, StoreError> {
-    let (available, held, spent) = read_db!(db, |c| {
+    let sums = read_db!(db, |c| {
         sqlx::query_as::<_, (i64, i64, i64)>("SELECT available, held, spent FROM balance WHERE account_no = $1")
             .bind(account.as_i64())
             .fetch_one(c)
             .await
     })?;
-    Ok(Balance { available: Money(available), held: Money(held), spent: Money(spent) })
+    Ok(sums.into())
 }
 
 /// Up to `limit` entries older than one (all, if `None`), newest first.
 pub async fn list(db: &Db, account: AccountNo, before: Option<EntryId>, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let rows = read_db!(db, |c| {
-        sqlx::query_as::<_, (Uuid, i16, i64, String, String, i64)>(
+        sqlx::query_as::<_, EntryRow>(
             "SELECT id, kind, amount, note, actor, created_at FROM ledger_entry WHERE account_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         )
         .bind(account.as_i64())
@@ -130,15 +159,7 @@ pub async fn list(db: &Db, account: AccountNo, before: Option<EntryId>, limit: u
         .fetch_all(c)
         .await
     })?;
-    let read = |(id, kind, amount, note, actor, created_at)| Entry {
-        id: EntryId(id),
-        kind: EntryKind::from_i16(kind),
-        amount: Money(amount),
-        note,
-        actor,
-        created_at,
-    };
-    Ok(rows.into_iter().map(read).collect())
+    Ok(rows.into_iter().map(Entry::from).collect())
 }
 
 /// Two sums that should be the same and are not.

@@ -169,27 +169,28 @@ async fn keep(
 }
 
 /// The first line: which column is what.
-struct Header {
-    delimiter: u8,
-    phone: usize,
+pub(crate) struct Header {
+    pub(crate) delimiter: u8,
+    pub(crate) phone: usize,
     /// Names of all columns; empty of the one with the numbers.
-    names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// A name as a text can say it: `First Name` is `first_name`.
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let mut plain: String =
         name.trim().to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     plain = plain.trim_matches('_').to_owned();
     if plain.starts_with(|c: char| c.is_ascii_digit()) { format!("_{plain}") } else { plain }
 }
 
-fn text_of(body: &[u8]) -> &[u8] {
+/// Without the mark that some programs begin a file with.
+pub(crate) fn text_of(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 impl Header {
-    fn read(body: &[u8], phone: &str) -> Result<Header, Problem> {
+    pub(crate) fn read(body: &[u8], phone: &str) -> Result<Header, Problem> {
         let body = text_of(body);
         let first = body.split(|b| *b == b'\n').next().unwrap_or_default();
         let delimiter = if first.contains(&b';') && !first.contains(&b',') { b';' } else { b',' };

@@ -31,14 +31,14 @@ use crate::app::App;
 pub struct Registration {
     /// Signs in with it.
     #[schema(example = "ada@example.com")]
-    email: String,
+    pub(crate) email: String,
     /// At least 10 characters, and not the email address.
     #[schema(example = "correct horse battery")]
-    password: String,
+    pub(crate) password: String,
     /// What they are called; the part of the address before `@` if not given.
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// What the account is called; the person's name if not given.
-    account_name: Option<String>,
+    pub(crate) account_name: Option<String>,
 }
 
 /// Who signs in.
@@ -47,13 +47,13 @@ pub struct Registration {
 pub struct Login {
     /// As registered.
     #[schema(example = "ada@example.com")]
-    email: String,
+    pub(crate) email: String,
     /// As registered.
     #[schema(example = "correct horse battery")]
-    password: String,
+    pub(crate) password: String,
     /// Which of several accounts; the oldest membership if not given.
     #[schema(value_type = Option<String>)]
-    account: Option<AccountId>,
+    pub(crate) account: Option<AccountId>,
 }
 
 /// A refresh token, good for one use.
@@ -68,19 +68,19 @@ pub struct Refresh {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tokens {
     /// For `Authorization: Bearer`.
-    access_token: String,
+    pub(crate) access_token: String,
     /// `Bearer`.
-    token_type: &'static str,
+    pub(crate) token_type: &'static str,
     /// Life of the access token, seconds.
-    expires_in: u32,
+    pub(crate) expires_in: u32,
     /// For `/v1/auth/refresh`, once.
-    refresh_token: String,
+    pub(crate) refresh_token: String,
     /// The session, as `/v1/sessions` lists it.
     #[schema(value_type = String)]
     session: SessionId,
     /// The account signed in to.
     #[schema(value_type = String)]
-    account: AccountId,
+    pub(crate) account: AccountId,
     /// The person.
     #[schema(value_type = String)]
     user: UserId,

@@ -8,6 +8,7 @@ use carillon_domain::id::{AccountNo, CampaignId};
 use carillon_domain::schedule::{Rule, RuleError};
 use carillon_store::campaign::{self as store, Campaign, Plan, Shift};
 use carillon_store::campaign_run::Launched;
+use carillon_store::hot::IdempotencyKey;
 use carillon_store::message;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -18,6 +19,7 @@ use super::campaigns::{CampaignView, copy, ready, whole, wrong_state};
 use super::error::{Code, Problem};
 use super::extract::{CampaignsManage, Can, Id, Json};
 use super::{idempotency, sending};
+use crate::access::Caller;
 use crate::app::App;
 use crate::campaigns::{self, NotLaunched};
 
@@ -27,7 +29,7 @@ const AHEAD_MS: i64 = 366 * 86_400_000;
 const TRIES: usize = 3;
 
 /// When a campaign is to begin.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody {
     /// The first time: local, without an offset; or an instant of RFC 3339 with its offset. At most a year ahead.
@@ -45,6 +47,13 @@ pub struct ScheduleBody {
 }
 
 impl ScheduleBody {
+    /// Once, at an instant; or what is wrong with it.
+    pub(crate) fn once(at: String, now: i64) -> Result<ScheduleBody, Problem> {
+        let body = ScheduleBody { at, time_zone: None, local_time: false, repeat: None };
+        body.clone().judge(now)?;
+        Ok(body)
+    }
+
     /// The plan, and its first time; or all that is wrong with it.
     fn judge(self, now: i64) -> Result<(Plan, i64), Problem> {
         let mut problem = Problem::from(Code::InvalidRequest);
@@ -150,27 +159,38 @@ pub async fn launch(
     Id(id): Id<CampaignId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let account = caller.account;
-    let c = store::by_id(&app.db, account, id).await?;
+    let c = store::by_id(&app.db, caller.account, id).await?;
     let key = idempotency::key(&headers, &format!("POST /v1/campaigns/{id}/launch"), b"")?;
     let key = key.ok_or(Code::IdempotencyKeyRequired)?;
-    let answer = async |app: &App| {
-        let Json(view) = shown(app, account, id).await?;
-        Ok::<_, Problem>(sending::answer(StatusCode::ACCEPTED, &view))
-    };
-    if message::by_key(&app.db, account, key, app.clock.now_ms()).await?.is_some() {
-        return Ok(idempotency::replayed(answer(&app).await?));
+    let replayed = begin(&app, &caller, &c, Some(key)).await?;
+    let Json(view) = shown(&app, caller.account, id).await?;
+    let answer = sending::answer(StatusCode::ACCEPTED, &view);
+    Ok(if replayed { idempotency::replayed(answer) } else { answer })
+}
+
+/// Launches a campaign. Whether the same request had done so before.
+pub(crate) async fn begin(
+    app: &App,
+    caller: &Caller,
+    c: &Campaign,
+    key: Option<IdempotencyKey>,
+) -> Result<bool, Problem> {
+    let account = caller.account;
+    if let Some(key) = key
+        && message::by_key(&app.db, account, key, app.clock.now_ms()).await?.is_some()
+    {
+        return Ok(true);
     }
     caller.may_send()?;
     if c.state.after(Action::Launch).is_none() {
         return Err(wrong_state(c.state));
     }
-    ready(&app, &caller, &c)?;
-    match campaigns::launch(&app, &c, None, Some(key)).await {
-        Ok(Launched::Launched) => answer(&app).await,
-        Ok(Launched::Replayed(_)) => Ok(idempotency::replayed(answer(&app).await?)),
+    ready(app, caller, c)?;
+    match campaigns::launch(app, c, None, key).await {
+        Ok(Launched::Launched) => Ok(false),
+        Ok(Launched::Replayed(_)) => Ok(true),
         Ok(Launched::KeyReused) => Err(Code::IdempotencyMismatch.into()),
-        Ok(Launched::Lost) => Err(wrong_state(store::state(&app.db, account, id).await?)),
+        Ok(Launched::Lost) => Err(wrong_state(store::state(&app.db, account, c.id).await?)),
         Err(NotLaunched::Suspended) => Err(Code::AccountSuspended.into()),
         Err(NotLaunched::Wrong(mistakes)) => Err(mistakes.into()),
         Err(NotLaunched::Store(error)) => Err(error.into()),

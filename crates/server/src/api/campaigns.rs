@@ -94,7 +94,7 @@ pub struct CampaignBody {
 #[schema(as = Campaign)]
 pub struct CampaignView {
     #[schema(value_type = String, example = "cmp_01h455vb4pex5vsknk084sn02q")]
-    id: CampaignId,
+    pub(crate) id: CampaignId,
     name: String,
     /// `draft`, `scheduled`, `running`, `paused`, `finished`, `canceled` or `failed`.
     #[schema(example = "draft")]
@@ -559,6 +559,6 @@ pub(super) async fn copy(app: &App, c: Campaign) -> Result<Campaign, StoreError>
 }
 
 /// The entries of an audience as they are sent to.
-pub(super) fn is_phone(entry: &Entry) -> bool {
+pub(crate) fn is_phone(entry: &Entry) -> bool {
     matches!(entry, Entry::Phone(..) | Entry::Contact(_))
 }

@@ -136,6 +136,7 @@ codes! {
     RegistrationClosed = "registration_closed", 403, final, "Registration is closed on this server", "Ask the operator for an account.";
     // Money.
     InsufficientCredit = "insufficient_credit", 402, final, "The balance does not cover this", "Top up, or send less: `needed` and `available` say how much.";
+    PaymentDeclined = "payment_declined", 402, final, "The payment was declined", "Nothing was credited: pay in another way.";
     InvalidAmount = "invalid_amount", 400, final, "The amount is not acceptable", "Send a decimal string such as \"12.50\", at most six places.";
     // What became of it.
     OtpFailed = "otp_failed", 503, retry, "The one-time code could not be sent", "Let the user ask for a new code; nothing was charged. `failure` says why.";

@@ -1,11 +1,11 @@
 //! Who am I, and what have I got: the first question of every client.
 
 use axum::extract::State;
-use carillon_domain::id::{ApiKeyId, SessionId, UserId};
+use carillon_domain::id::{AccountNo, ApiKeyId, SessionId, UserId};
 use carillon_domain::message::Lane;
 use carillon_domain::money::Money;
 use carillon_domain::permission::Scope;
-use carillon_store::{ledger, rate, user};
+use carillon_store::{StoreError, ledger, rate, user};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -66,8 +66,14 @@ pub struct UserView {
 }
 
 /// About how many messages an amount buys; `None` when they cost nothing.
-fn messages_for(available: Money, price: Money) -> Option<i64> {
+pub(crate) fn messages_for(available: Money, price: Money) -> Option<i64> {
     (price > Money::ZERO).then(|| available.0 / price.0)
+}
+
+/// What an account pays for a part where no prefix says otherwise.
+pub(crate) async fn price_of_a_part(app: &App, account: AccountNo) -> Result<Money, StoreError> {
+    let listed = rate::everywhere(&app.db, account, Lane::Normal.number()).await?;
+    Ok(listed.unwrap_or_else(|| app.config.prices.per_part()))
 }
 
 /// Who am I?
@@ -78,8 +84,7 @@ fn messages_for(available: Money, price: Money) -> Option<i64> {
     responses((status = 200, body = Me)))]
 pub async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, Problem> {
     let has = ledger::balance(&app.db, caller.account).await?;
-    let listed = rate::everywhere(&app.db, caller.account, Lane::Normal.number()).await?;
-    let price = listed.unwrap_or_else(|| app.config.prices.per_part());
+    let price = price_of_a_part(&app, caller.account).await?;
     let user = match caller.actor {
         Actor::User(id, session) => {
             let person = user::by_id(&app.db, id).await?;

@@ -178,7 +178,7 @@ impl<'a> Accepted<'a> {
     }
 }
 
-pub(super) fn phone(digits: u64) -> Phone {
+pub(crate) fn phone(digits: u64) -> Phone {
     Phone::from_digits(digits).expect("only parsed numbers are stored")
 }
 

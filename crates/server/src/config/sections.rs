@@ -126,7 +126,7 @@ sections! {
     }
     /// Other documents' endpoints over the same functions.
     Faces {
-        course_sms: bool,
+        merchant: bool, payments: Gateway, course_sms: bool,
         #[serde(deserialize_with = "super::connection::secret")]
         delivery_webhook_secret: SecretString,
     }
@@ -154,6 +154,34 @@ pub enum MailTls {
     Starttls,
     /// TLS from the first octet.
     Tls,
+}
+
+/// Who takes merchants' payments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gateway {
+    /// Nobody.
+    None,
+    /// One that takes no money: it confirms at once what is not said to be declined.
+    Sandbox,
+}
+
+impl Gateway {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gateway::None => "none",
+            Gateway::Sandbox => "sandbox",
+        }
+    }
+
+    /// Its stored number.
+    pub fn number(self) -> i16 {
+        match self {
+            Gateway::None => 0,
+            Gateway::Sandbox => 1,
+        }
+    }
 }
 
 /// How log lines look.

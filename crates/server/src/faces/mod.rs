@@ -2,6 +2,7 @@
 //! face only translates, and has a switch in the configuration. They are not part of the OpenAPI document: docs/FACES.md describes them.
 
 mod course_sms;
+mod merchant;
 
 use std::borrow::Cow;
 
@@ -20,13 +21,20 @@ pub fn router(faces: &config::Faces) -> Router<App> {
     if faces.course_sms {
         router = router.merge(course_sms::router());
     }
+    if faces.merchant {
+        router = router.merge(merchant::router());
+    }
     router
 }
 
 /// A refusal as the document of this route has it; of all other routes a problem+json.
 pub fn refusal(route: &str, problem: &Problem, request_id: &str) -> Response {
     let answer = problem.render(request_id);
-    if course_sms::has(route) { with_body(answer, &course_sms::refusal(problem, request_id)) } else { answer }
+    match route {
+        route if course_sms::has(route) => with_body(answer, &course_sms::refusal(problem, request_id)),
+        route if merchant::has(route) => with_body(answer, &plain(problem, request_id)),
+        _ => answer,
+    }
 }
 
 /// The same status and headers over another body.
@@ -36,10 +44,20 @@ fn with_body(mut answer: Response, body: &serde_json::Value) -> Response {
     answer
 }
 
-/// What is wrong, in one sentence for people.
-fn sentence(problem: &Problem) -> &str {
+/// A refusal where a document shows none: what is wrong in one sentence, and the codes of `/v1`.
+fn plain(problem: &Problem, request_id: &str) -> serde_json::Value {
     let detail = problem.detail.as_deref().or_else(|| problem.errors.first().map(|e| &*e.detail));
-    detail.unwrap_or(problem.code.title())
+    let mut body = serde_json::json!({
+        "error": detail.unwrap_or(problem.code.title()),
+        "code": problem.code.as_str(),
+        "request_id": request_id,
+    });
+    let members = body.as_object_mut().expect("made as an object above");
+    if !problem.errors.is_empty() {
+        members.insert("errors".into(), serde_json::json!(problem.errors));
+    }
+    members.extend(problem.extra.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    body
 }
 
 /// A refusal by a function of `/v1`, its fields named as a face has them: each pair is a member there and here. What stands deeper than an

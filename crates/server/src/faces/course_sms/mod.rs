@@ -9,7 +9,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use carillon_domain::money::Money;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::api::error::Problem;
 use crate::app::App;
@@ -28,15 +28,8 @@ pub(super) fn has(route: &str) -> bool {
 
 /// The body of a refusal.
 pub(super) fn refusal(problem: &Problem, request_id: &str) -> Value {
-    let mut body = json!({
-        "success": false,
-        "error": super::sentence(problem),
-        "code": problem.code.as_str(),
-        "request_id": request_id,
-    });
-    if !problem.errors.is_empty() {
-        body["errors"] = json!(problem.errors);
-    }
+    let mut body = super::plain(problem, request_id);
+    body["success"] = false.into();
     body
 }
 

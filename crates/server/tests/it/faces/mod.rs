@@ -1,3 +1,5 @@
 //! Other documents' endpoints, tested by what those documents show.
 
 mod course_sms;
+mod merchant;
+mod merchant_refusals;

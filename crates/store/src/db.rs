@@ -243,7 +243,9 @@ impl Sqlite {
             .busy_timeout(Duration::from_secs(5))
             .pragma("wal_autocheckpoint", "0")
             .disable_statement_logging();
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // Imports and audiences of millions touch pages all over their indexes: 64 MB of them at hand.
+        let writing = options.clone().pragma("cache_size", "-65536");
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true).create_if_missing(false))

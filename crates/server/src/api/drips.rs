@@ -477,7 +477,9 @@ pub async fn list(
     Ok(Json(window.page(rows, |d| d.id.0, DripView::of)))
 }
 
-/// Read a drip: its steps, how many wait for each, what became of its messages, and who left.
+/// Read a drip.
+///
+/// Its steps, how many wait for each, what became of its messages, and who left and why.
 #[utoipa::path(get, path = "/v1/drips/{id}", tag = "Drips", operation_id = "getDrip", params(("id" = String, Path)),
     responses((status = 200, body = DripView)))]
 pub async fn read(

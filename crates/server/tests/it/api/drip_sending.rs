@@ -132,7 +132,7 @@ async fn goals_lists_and_deleted_contacts_end_it() {
     until(&t, &key, &id, "the first step", delivered(0, 5)).await;
     assert_eq!(t.post("/v1/contacts", &key, json!({"phone": ADA, "tags": ["buyer"]})).await.status, 200);
     assert_eq!(t.call("DELETE", &format!("/v1/contacts/{cid}"), &key, None).await.status, 204);
-    assert!(t.post("/v1/suppressions", &key, json!({"phone": BOB, "reason": "manual"})).await.status < 300);
+    assert!(t.post("/v1/suppressions", &key, json!({"phone": BOB, "reason": "opt_out"})).await.status < 300);
     assert_eq!(act(&t, &key, &id, "goals", json!({"people": [{"phone": EVE}]})).await.json()["ended"], 1);
     t.app.clock.advance(HOUR);
     let done = until(&t, &key, &id, "the second step", |d| d["people"]["waiting"] == 0).await;

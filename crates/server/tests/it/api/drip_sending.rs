@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use carillon::campaigns;
+use carillon::pipeline::prepare::Own;
+use carillon_domain::campaign::Content;
+use carillon_domain::id::{BatchId, DripId};
+use carillon_domain::phone::{Parsed, Phone};
+use carillon_store::drip_wave;
+use carillon_store::hot::{IntakeRequest, NewBatch, Step};
 use serde_json::{Value, json};
 
 use super::contacts::made;
@@ -260,4 +267,54 @@ async fn what_cannot_be_sent_holds_it_up_and_nobody_loses_a_step() {
     t.app.clock.advance(MINUTE);
     until(&t, &key, &id, "to its end", delivered(1, 1)).await;
     assert_eq!(texts(&t, &key, ADA).await, ["Hi", "Bye"]);
+}
+
+/// As a process leaves it that dies between taking people as a wave and handing it in, or between that and having them go on.
+#[tokio::test]
+async fn what_a_crash_leaves_is_gone_on_with() {
+    for t in [quick().await, quick_on_postgres().await] {
+        for handed_in in [false, true] {
+            let (account, key) = t.account("a").await;
+            let text = "Hi {{name|default(\"friend\")}}";
+            let id = active(&t, &key, json!([{"delay_s": 60, "text": text}, {"delay_s": 60, "text": "Bye"}])).await;
+            enroll(&t, &key, &id, json!([{"phone": ADA}, {"phone": BOB}, {"phone": CID}]), 3).await;
+            // Taken ahead of its time, so that the server leaves it alone until then.
+            let (drip, due) = (id.parse::<DripId>().unwrap(), t.app.clock.now_ms() + 60_000);
+            let wave = BatchId::new(due, t.app.ids.next(), account.no);
+            let wave = drip_wave::claim(&t.app.db, drip, wave, due, 10).await.unwrap().unwrap();
+            if handed_in {
+                let (known, terms) = (t.app.account(account.no).await.unwrap(), t.app.pipeline.terms());
+                let rules = t.app.rules_of(account.no, &known, &terms, due);
+                let shared = Content { text: Some("Hi there".into()), ..Content::default() };
+                let content = campaigns::content(&shared, None, &rules).unwrap();
+                let members = drip_wave::members(&t.app.db, &wave).await.unwrap();
+                let message = |place: usize| {
+                    let phone = Phone::from_digits(members[place].phone).unwrap();
+                    let to = Parsed { phone, country: phone.country() };
+                    content.message_of(&rules, to, place as u32, &Own::NOTHING).unwrap()
+                };
+                let batch = NewBatch {
+                    id: wave.id,
+                    body: Some(content.body.clone()),
+                    client_ref: None,
+                    tags: None,
+                    partial: true,
+                    refusals: vec![(1, "goal")],
+                };
+                let messages = vec![message(0), message(2)];
+                let request = IntakeRequest { account: account.no, key: None, step: Step::Batch(batch), messages };
+                t.app.pipeline.submit(request).await.unwrap();
+            }
+            t.app.clock.advance(MINUTE);
+            let on =
+                until(&t, &key, &id, "they wait for the next step", |d| d["steps"][0]["totals"]["waiting"] == 0).await;
+            let (count, ended) = if handed_in { (2, json!({"goal": 1})) } else { (3, json!({})) };
+            assert_eq!((&on["people"]["waiting"], &on["people"]["ended"]), (&json!(count), &ended));
+            assert_eq!(on["steps"][0]["totals"]["messages"], count, "no more than was stored");
+            t.app.clock.advance(MINUTE);
+            until(&t, &key, &id, "to its end", delivered(1, count)).await;
+            let batches = t.get("/v1/batches", &key).await.json()["data"].as_array().unwrap().len();
+            assert_eq!(batches, 2, "one for each step");
+        }
+    }
 }

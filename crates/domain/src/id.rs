@@ -229,6 +229,8 @@ ids! {
     TemplateId = "tpl";
     /// A saved report.
     ReportId = "rpt";
+    /// A sequence of texts that each person gets step by step.
+    DripId = "drp";
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod charset;
 pub mod consent;
 pub mod contact;
 pub mod contact_import;
+pub mod drip;
 pub mod encoding;
 pub mod error_code;
 pub mod event;

@@ -13,6 +13,7 @@ pub mod clicks;
 pub mod clock;
 pub mod config;
 pub mod consents;
+pub mod drips;
 pub mod faces;
 pub mod imports;
 pub mod inbound;

@@ -377,6 +377,31 @@ pub async fn list(
     rows.into_iter().map(Contact::try_from).collect()
 }
 
+/// Contacts with these numbers (their keyed hashes; at most some 30,000), of them only those in a segment if there is one. In no order.
+pub async fn by_tags(
+    db: &Db,
+    account: AccountNo,
+    tags: &[i64],
+    filter: Option<&segment::Filter>,
+) -> Result<Vec<Contact>, StoreError> {
+    if tags.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (condition, values) = of_segment(db, filter, 2 + tags.len());
+    let text = format!(
+        "SELECT {COLUMNS} FROM contact WHERE account_no = $1 AND phone_tag IN ({}) AND {condition}",
+        crate::drip_enrollment::places(2, tags.len())
+    );
+    let rows: Vec<Row> = read_db!(db, |c| {
+        let mut query = sqlx::query_as(crate::db::built(text)).bind(account.as_i64());
+        for tag in tags {
+            query = query.bind(*tag);
+        }
+        bind_all!(query, values).fetch_all(c).await
+    })?;
+    rows.into_iter().map(Contact::try_from).collect()
+}
+
 /// The condition of a segment, if there is one, and its values.
 fn of_segment(db: &Db, filter: Option<&segment::Filter>, first: usize) -> (String, Vec<crate::segment::Bound>) {
     match filter {

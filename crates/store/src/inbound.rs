@@ -8,6 +8,7 @@ use carillon_domain::keyword::Action;
 use uuid::Uuid;
 
 use crate::db::DbKind;
+use crate::drip_enrollment::is_in_drip;
 use crate::event::{NewEvent, put_event};
 use crate::hot::{open_text, seal_text};
 use crate::smpp_delivery::owe_inbound;
@@ -127,6 +128,8 @@ macro_rules! store_whole {
         let whole: Whole = $whole;
         let missing = (!whole.missing.is_empty()).then(|| serde_json::to_string(&whole.missing).expect("numbers are JSON"));
         let judged = $judge(account, &g.number, peer, whole);
+        // Who is in a drip may leave it by writing: that is done as an answer is, after the commit and whatever happens.
+        let due = judged.action != Action::None || (account != AccountNo::PLATFORM && is_in_drip!($tx, account, g.peer_tag));
         let conversation: Option<Uuid> = if account == AccountNo::PLATFORM {
             None
         } else {
@@ -164,7 +167,7 @@ macro_rules! store_whole {
         .bind($carrier_at)
         .bind(judged.action.number())
         .bind(judged.rule.map(|id| id.0))
-        .bind(i16::from(judged.action != Action::None))
+        .bind(i16::from(due))
         .execute(&mut *$tx)
         .await?;
         if let Some(event) = &judged.event {

@@ -119,7 +119,7 @@ impl EntryView {
 }
 
 /// Why something is no entry: the member it is about, a code, and what to do.
-type Wrong = (&'static str, Code, String);
+pub(super) type Wrong = (&'static str, Code, String);
 
 impl EntryBody {
     fn entry(self) -> Result<Entry, Wrong> {
@@ -169,7 +169,8 @@ impl EntryBody {
     }
 }
 
-fn words(variables: BTreeMap<String, Value>) -> Result<Words, Wrong> {
+/// Variables as they are kept.
+pub(super) fn words(variables: BTreeMap<String, Value>) -> Result<Words, Wrong> {
     let refuse = |code, detail: &str| Err(("variables", code, detail.to_owned()));
     if variables.len() > VARIABLES_MAX {
         return refuse(Code::TooLong, "at most 50 variables for one number");

@@ -200,12 +200,12 @@ pub struct TotalsView {
 pub struct CostView {
     /// Still reserved.
     #[schema(example = "0.05")]
-    held: String,
+    pub(super) held: String,
     /// Paid.
-    captured: String,
+    pub(super) captured: String,
     /// ISO 4217.
     #[schema(example = "USD")]
-    currency: String,
+    pub(super) currency: String,
 }
 
 impl CampaignView {
@@ -370,7 +370,8 @@ async fn judge(app: &App, caller: &Caller, c: &mut Campaign, body: CampaignBody)
     if problem.errors.is_empty() { Ok(()) } else { Err(problem) }
 }
 
-fn set<T>(field: &mut Option<T>, value: Option<Option<T>>) {
+/// Takes over what is given.
+pub(super) fn set<T>(field: &mut Option<T>, value: Option<Option<T>>) {
     if let Some(value) = value {
         *field = value;
     }

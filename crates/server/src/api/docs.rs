@@ -27,6 +27,7 @@ use super::error::{Code, ProblemBody};
         (name = "Contacts", description = "People to write to: what is known of them, groups and tags."),
         (name = "Consent", description = "Who agreed to be written to, and what proves it (docs/CONSENT.md)."),
         (name = "Campaigns", description = "Planned sends to an audience: estimated, scheduled, launched, paused; audiences from files; texts that are kept."),
+        (name = "Drips", description = "Sequences of texts that each person gets step by step, with delays and conditions, until they reply, stop or reach a goal."),
         (name = "Reports", description = "What became of messages: by day, country, connection, status, reason and batch; saved reports, mailed on a schedule."),
         (name = "Suppressions", description = "Numbers that must not be written to."),
         (name = "Account", description = "The account, its balance and its settings."),

@@ -145,6 +145,7 @@ codes! {
     BatchLoading = "batch_loading", 409, retry, "The batch is still being stored", "Wait until its `status` is `accepted`.";
     // Campaigns.
     CampaignState = "campaign_state", 409, final, "The campaign's state does not allow this", "`status` says what it is: see docs/CAMPAIGNS.md for what can be done then.";
+    DripState = "drip_state", 409, final, "The drip's state does not allow this", "`status` says what it is: see docs/DRIPS.md for what can be done then.";
     // Reports.
     ReportTooLarge = "report_too_large", 400, final, "The report has too many rows", "Ask for fewer days or groups.";
     // Verifying numbers.
@@ -234,7 +235,7 @@ impl From<StoreError> for Problem {
             StoreError::Taken("contact phone") => Code::ContactExists.into(),
             StoreError::Taken("connection name") => Code::NameTaken.into(),
             StoreError::Taken("template name") => Code::NameTaken.into(),
-            StoreError::Taken("connections" | "routes" | "templates") => Code::LimitReached.into(),
+            StoreError::Taken("connections" | "routes" | "templates" | "drips") => Code::LimitReached.into(),
             StoreError::Taken(_) => Code::IdTaken.into(),
             StoreError::Unavailable(why) => {
                 tracing::error!(error = why, "the database cannot take work");

@@ -29,6 +29,9 @@ pub mod contacts;
 pub mod conversations;
 mod csv_table;
 mod docs;
+pub mod drip_actions;
+pub mod drip_people;
+pub mod drips;
 pub mod email_links;
 pub mod estimates;
 pub mod explain;
@@ -234,6 +237,13 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaign_trials::estimate))
         .routes(routes!(campaign_trials::test))
         .routes(routes!(campaign_recipients::list))
+        .routes(routes!(drips::create, drips::list))
+        .routes(routes!(drips::read, drips::change, drips::delete))
+        .routes(routes!(drip_actions::activate))
+        .routes(routes!(drip_actions::pause))
+        .routes(routes!(drip_actions::archive))
+        .routes(routes!(drip_people::enroll, drip_people::list, drip_people::remove))
+        .routes(routes!(drip_people::goal))
         .routes(routes!(audience_files::upload, audience_files::list))
         .routes(routes!(audience_files::read, audience_files::delete))
         .routes(routes!(templates::create, templates::list))

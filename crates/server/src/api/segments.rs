@@ -105,16 +105,17 @@ pub(super) fn refused(all: Vec<Wrong>, at: &str) -> Problem {
     Problem { errors: errors.collect(), ..Code::InvalidRequest.into() }
 }
 
-async fn read_filter(app: &App, caller: &Caller, filter: &Value) -> Result<Filter, Problem> {
+/// Reads a filter that stands `at` a pointer of a body.
+pub(super) async fn read_filter(app: &App, caller: &Caller, filter: &Value, at: &str) -> Result<Filter, Problem> {
     if filter.to_string().len() > FILTER_OCTETS {
-        return Err(Code::TooLong.at("#/filter", "at most 16384 octets"));
+        return Err(Code::TooLong.at(at.to_owned(), "at most 16384 octets"));
     }
     let declared = contact_group::declared(&app.db, caller.account).await?;
-    segment::read(filter, &declared, app.clock.now_ms()).map_err(|all| refused(all, "#/filter"))
+    segment::read(filter, &declared, app.clock.now_ms()).map_err(|all| refused(all, at))
 }
 
 async fn save(app: &App, caller: &Caller, segment: Segment, filter: &Value) -> Result<SegmentView, Problem> {
-    let mut problem = match read_filter(app, caller, filter).await {
+    let mut problem = match read_filter(app, caller, filter, "#/filter").await {
         Err(problem) if problem.errors.is_empty() => return Err(problem),
         Err(problem) => problem,
         Ok(_) => Code::InvalidRequest.into(),
@@ -179,7 +180,7 @@ pub async fn count_filter(
     caller: Can<ContactsRead>,
     Json(body): Json<FilterBody>,
 ) -> Result<Json<SegmentCount>, Problem> {
-    let filter = read_filter(&app, &caller, &body.filter).await?;
+    let filter = read_filter(&app, &caller, &body.filter, "#/filter").await?;
     Ok(Json(SegmentCount { count: contacts::count(&app.db, caller.account, &filter).await? }))
 }
 

@@ -68,7 +68,8 @@ impl Person {
         }
     }
 
-    fn contact(app: &App, c: Contact) -> Person {
+    /// A contact, with what is known of it as words.
+    pub fn contact(app: &App, c: Contact) -> Person {
         let phone = Phone::from_digits(c.phone).expect("only parsed numbers are stored");
         let mut words = c.profile.words();
         if let Some(url) = consents::page_url(app, c.id.account(), phone) {

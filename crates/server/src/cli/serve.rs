@@ -18,6 +18,7 @@ use crate::app::{App, load_prices};
 use crate::campaigns;
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::drips;
 use crate::jobs;
 use crate::notify;
 use crate::smpp_server;
@@ -64,6 +65,7 @@ pub(super) async fn run(loaded: Loaded, _: ServeArgs) -> Result<(), CliError> {
     jobs::start(&app);
     notify::start(&app);
     campaigns::start(&app);
+    drips::start(&app);
     follow_prices(&app);
     let patience = std::time::Duration::from_secs(app.config.server.shutdown_s);
     let mut serving = tokio::spawn(api::serve(app.clone(), listener));

@@ -21,6 +21,7 @@ use super::peer;
 use crate::access::Caller;
 use crate::app::App;
 use crate::consents;
+use crate::drips;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft};
 
@@ -75,6 +76,7 @@ async fn once(app: &App) -> Result<usize, Trouble> {
 /// Does what a message asks for; the message that answered it, if one did.
 async fn act(app: &App, account: AccountNo, id: InboundId) -> Result<Option<MessageId>, Trouble> {
     let m = inbound_message::by_id(&app.db, account, id).await?;
+    drips::written(app, &m).await?;
     // A closed account answers nothing; its list is nobody's any more.
     let Ok(caller) = app.open_caller(account).await else { return Ok(None) };
     let Some(conversation) = m.conversation else { return Ok(None) };
@@ -130,6 +132,7 @@ async fn stop(app: &App, caller: &Caller, m: &InboundMessage) -> Result<bool, Tr
     app.notify.wake();
     // A stop of one sender alone takes back no consent to the others.
     if caller.info.settings.stop_scope == StopScope::Account {
+        drips::stopped(app, m).await?;
         let refused = CATEGORIES.map(|category| (category, consent::Status::OptedOut, consent::Source::Keyword));
         consents::by_keyword(app, caller.account, m, &refused).await?;
     }

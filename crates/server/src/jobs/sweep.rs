@@ -6,7 +6,8 @@ use std::time::Duration;
 use carillon_domain::id::AccountNo;
 use carillon_domain::route::ConnectionNo;
 use carillon_store::{
-    Db, StoreError, consent, email, email_token, inbound, short_link, smpp_delivery, sweep, verification,
+    Db, StoreError, consent, drip_enrollment, email, email_token, inbound, short_link, smpp_delivery, sweep,
+    verification,
 };
 
 use crate::app::App;
@@ -31,7 +32,7 @@ const DECIDED_MS: i64 = 10 * 86_400_000;
 const EMAIL_MS: i64 = 30 * 86_400_000;
 /// A short link of a message that was scheduled a year ahead has expired by then.
 const LINKS_MS: i64 = 560 * 86_400_000;
-/// Who was in the run of a campaign can be looked up for so long after it.
+/// Who was in the run of a campaign, or left a drip, can be looked up for so long after it.
 const RECIPIENTS_MS: i64 = 30 * 86_400_000;
 /// Uploaded audiences are kept for so long.
 const AUDIENCE_MS: i64 = 90 * 86_400_000;
@@ -74,6 +75,7 @@ pub async fn once(app: &App) -> Result<(), StoreError> {
     while email_token::forget(&app.db, now, PAGE).await? > 0 {}
     forget_emails(&app.db, now - EMAIL_MS).await?;
     forget_links(&app.db, now - LINKS_MS).await?;
+    while drip_enrollment::forget(&app.db, now - RECIPIENTS_MS, PAGE).await? > 0 {}
     campaigns::sweep(app, now - RECIPIENTS_MS, now - AUDIENCE_MS).await
 }
 

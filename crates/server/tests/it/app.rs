@@ -8,6 +8,7 @@ use carillon::app::App;
 use carillon::campaigns;
 use carillon::clock::Clock;
 use carillon::config::{self, Config};
+use carillon::drips;
 use carillon::notify;
 use carillon_domain::account::Settings;
 use carillon_domain::money::Money;
@@ -85,6 +86,7 @@ impl TestApp {
         let url = format!("http://{}", listener.local_addr().unwrap());
         notify::start(&app);
         campaigns::start(&app);
+        drips::start(&app);
         tokio::spawn(api::serve(app.clone(), listener));
         TestApp { app, url, client: reqwest::Client::new(), _folder: folder }
     }

@@ -3,6 +3,7 @@
 
 mod activity;
 mod campaign;
+mod drip;
 mod intake;
 mod mms;
 mod outbox;

@@ -86,6 +86,7 @@ async fn ids_of_another_account_are_not_there() {
             Some("segments") => foreign("seg_"),
             Some("sources") => foreign("src_"),
             Some("campaigns") => foreign("cmp_"),
+            Some("drips") => foreign("drp_"),
             Some("audience-files") => foreign("aud_"),
             Some("templates") => foreign("tpl_"),
             Some("admin") => victim.id.to_string(),
@@ -94,6 +95,7 @@ async fn ids_of_another_account_are_not_there() {
         let path = path.replace("{id}", &id).replace("{event}", &foreign("evt_"));
         let body = match path.rsplit('/').next() {
             Some("check") => json!({ "code": "1234" }),
+            Some("enrollments" | "goals") => json!({ "people": [{ "phone": "+4915112345678" }] }),
             Some("winner") => json!({ "variant": "A" }),
             Some("schedule") => json!({ "at": "2026-12-04T11:00:00Z" }),
             Some("test") if path.contains("/campaigns/") => json!({ "to": ["+4915112345678"] }),

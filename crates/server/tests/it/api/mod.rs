@@ -11,6 +11,8 @@ mod connections;
 mod consents;
 mod contact_imports;
 pub mod contacts;
+mod drip_sending;
+mod drips;
 mod isolation;
 mod keys;
 mod limits;

@@ -8,6 +8,7 @@ mod clock;
 mod customers;
 mod database;
 mod disk;
+mod drips;
 mod graceful;
 mod http;
 mod import;

@@ -209,7 +209,8 @@ impl Db {
         match self {
             Db::Sqlite(s) => {
                 let _gate = s.gate.lock().await;
-                SQLITE_MIGRATIONS.run(&s.writer).await.map_err(broken)
+                SQLITE_MIGRATIONS.run(&s.writer).await.map_err(broken)?;
+                crate::statistics::assume_large(&s.writer).await
             }
             Db::Postgres(p) => POSTGRES_MIGRATIONS.run(p).await.map_err(broken),
         }

@@ -57,6 +57,7 @@ pub mod short_link;
 pub mod smpp_credential;
 pub mod smpp_delivery;
 pub mod source;
+mod statistics;
 pub mod suppression;
 pub mod sweep;
 pub mod template;

@@ -122,15 +122,13 @@ macro_rules! find_known {
         let mut there = HashMap::new();
         let mut owners: HashMap<String, Uuid> = HashMap::new();
         for items in $items.chunks(ROWS) {
-            // For `phone_tag IN (…)` SQLite, which knows no numbers of the table, would look through all of the account's contacts.
-            let mut query = sqlx::QueryBuilder::new("WITH given (wanted) AS (");
-            query.push_values(items, |mut row, item| {
-                row.push_bind(item.contact.phone_tag);
-            });
-            query.push(
-                ") UPDATE contact SET changed_at = changed_at FROM given WHERE contact.phone_tag = given.wanted AND contact.account_no = ",
-            );
-            query.push_bind($account.as_i64()).push(format!(" RETURNING phone_tag, {COLUMNS}"));
+            let mut query = sqlx::QueryBuilder::new("UPDATE contact SET changed_at = changed_at WHERE account_no = ");
+            query.push_bind($account.as_i64()).push(" AND phone_tag IN (");
+            let mut tags = query.separated(", ");
+            for item in items {
+                tags.push_bind(item.contact.phone_tag);
+            }
+            query.push(format!(") RETURNING phone_tag, {COLUMNS}"));
             let rows: Vec<Tagged> = query.build_query_as().fetch_all(&mut *$tx).await?;
             for row in rows {
                 there.insert(row.phone_tag, Contact::try_from(row.row)?);

@@ -8,7 +8,7 @@ use carillon_domain::usage::Totals;
 use uuid::Uuid;
 
 use super::{ACCEPTED, CLICKED, REPLIED, batch_of};
-use crate::{Db, DbKind, StoreError};
+use crate::{Db, StoreError};
 
 /// Groups that are answered at most.
 pub const GROUPS_MAX: usize = 10_000;
@@ -72,7 +72,7 @@ pub async fn totals(
     filter: &Filter,
     by: &[Dimension],
 ) -> Result<Option<Vec<Group>>, StoreError> {
-    let text = text(db.kind(), filter, by);
+    let text = text(filter, by);
     let rows: Vec<Row> = read_db!(db, |c| {
         let mut query = sqlx::query_as(crate::db::built(text)).bind(account.as_i64()).bind(days.0).bind(days.1);
         for batch in &filter.batches {
@@ -122,7 +122,7 @@ pub async fn totals(
 /// The campaign of a row, if it has one.
 const CAMPAIGN: &str = "(SELECT r.campaign_id FROM campaign_run r WHERE r.account_no = usage_day.account_no AND r.id = usage_day.batch_id)";
 
-fn text(kind: DbKind, filter: &Filter, by: &[Dimension]) -> String {
+fn text(filter: &Filter, by: &[Dimension]) -> String {
     // In the order of a `Row`; what is not grouped by is nothing.
     let column = |dimension, name: &'static str, kind| match by.contains(&dimension) {
         true => (name.to_owned(), format!("{name}, ")),
@@ -152,15 +152,10 @@ fn text(kind: DbKind, filter: &Filter, by: &[Dimension]) -> String {
         one_of("state", filter.states.len(), ""),
         one_of("error_code", filter.errors.len(), ""),
     ];
-    // A batch is found by its own index. SQLite, which knows no numbers of the table, would rather look through all of the account's days.
-    let index = match kind {
-        DbKind::Sqlite if !(filter.batches.is_empty() && filter.campaigns.is_empty()) => " INDEXED BY usage_day_batch",
-        _ => "",
-    };
     let of_ends = filter.asks_for_ends() || by.iter().any(|dimension| dimension.is_of_ends());
     format!(
         "SELECT {}, state, speed, CAST(SUM(messages) AS BIGINT), CAST(SUM(parts) AS BIGINT), CAST(SUM(captured) AS BIGINT)
-         FROM usage_day{index} WHERE account_no = $1 AND day BETWEEN $2 AND $3{}{}
+         FROM usage_day WHERE account_no = $1 AND day BETWEEN $2 AND $3{}{}
          GROUP BY {}state, speed LIMIT {}",
         shown.join(", "),
         conditions.concat(),
@@ -243,7 +238,7 @@ mod tests {
             ),
         ];
         for (filter, by, expected) in rows {
-            let explain = format!("EXPLAIN QUERY PLAN {}", text(DbKind::Sqlite, &filter, by));
+            let explain = format!("EXPLAIN QUERY PLAN {}", text(&filter, by));
             let plan: Vec<(i64, i64, i64, String)> =
                 sqlx::query_as(crate::db::built(explain)).fetch_all(&file.readers).await.expect("it is explained");
             let plan = plan.into_iter().map(|(_, _, _, step)| step).collect::<Vec<_>>().join("; ");

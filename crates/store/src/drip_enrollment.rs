@@ -88,25 +88,35 @@ pub async fn enroll_contacts(
     limit: u32,
     now: i64,
 ) -> Result<u64, StoreError> {
-    let (condition, values) = crate::segment::condition(filter, db.kind(), 8);
+    let (condition, values) = crate::segment::condition(filter, db.kind(), 4);
     let text = format!(
-        "INSERT INTO drip_enrollment (account_no, drip_id, phone_tag, phone, by_contact, step, next_at, reason, entered_at, ended_at) \
-         SELECT contact.account_no, $2, contact.phone_tag, contact.phone, 1, 0, $3, $4, $5, $6 FROM contact \
-         WHERE contact.account_no = $1 AND {condition} AND NOT EXISTS (SELECT 1 FROM drip_enrollment e \
-         WHERE e.account_no = contact.account_no AND e.drip_id = $2 AND e.phone_tag = contact.phone_tag) LIMIT $7 \
-         ON CONFLICT (account_no, drip_id, phone_tag) DO NOTHING"
+        "SELECT contact.phone_tag, contact.phone FROM contact WHERE contact.account_no = $1 AND {condition} AND NOT EXISTS \
+         (SELECT 1 FROM drip_enrollment e WHERE e.account_no = contact.account_no AND e.drip_id = $2 AND e.phone_tag = contact.phone_tag) \
+         LIMIT $3"
     );
-    Ok(write_db!(db, |tx| {
-        let query = sqlx::query(built(text))
-            .bind(drip.account().as_i64())
-            .bind(drip.0)
-            .bind(first_at)
-            .bind(passed_over.then(|| ExitReason::PassedOver.number()))
-            .bind(now)
-            .bind(passed_over.then_some(now))
-            .bind(i64::from(limit));
-        bind_all!(query, values).execute(&mut *tx).await?.rows_affected()
-    }))
+    // Beside the writers: it may take all contacts to find them.
+    let found: Vec<(i64, Vec<u8>)> = read_db!(db, |c| {
+        let query = sqlx::query_as(built(text)).bind(drip.account().as_i64()).bind(drip.0).bind(i64::from(limit));
+        bind_all!(query, values).fetch_all(c).await
+    })?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    write_db!(db, |tx| {
+        for rows in found.chunks(ROWS) {
+            let mut query = sqlx::QueryBuilder::new(
+                "INSERT INTO drip_enrollment (account_no, drip_id, phone_tag, phone, by_contact, step, next_at, reason, entered_at, ended_at) ",
+            );
+            query.push_values(rows, |mut row, (phone_tag, phone)| {
+                row.push_bind(drip.account().as_i64()).push_bind(drip.0).push_bind(*phone_tag).push_bind(phone.clone());
+                row.push_bind(1i16).push_bind(0).push_bind(first_at);
+                row.push_bind(passed_over.then(|| ExitReason::PassedOver.number()));
+                row.push_bind(now).push_bind(passed_over.then_some(now));
+            });
+            query.push(" ON CONFLICT (account_no, drip_id, phone_tag) DO NOTHING").build().execute(&mut *tx).await?;
+        }
+    });
+    Ok(found.len() as u64)
 }
 
 /// Of which drips somebody leaves.

@@ -119,7 +119,7 @@ pub async fn forgot_password(
 /// Ask for another link that confirms an address.
 ///
 /// The answer is the same whether somebody has the address or not; whoever has it, and has not confirmed it, gets a mail.
-#[utoipa::path(post, path = "/v1/auth/resend-verification", tag = "Access", operation_id = "resendVerification", security(()), request_body = Address,
+#[utoipa::path(post, path = "/v1/auth/resend-verification", tag = "Access", operation_id = "resendEmailVerification", security(()), request_body = Address,
     responses((status = 202)))]
 pub async fn resend_verification(
     State(app): State<App>,

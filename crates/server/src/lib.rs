@@ -24,6 +24,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod reporting;
 pub mod routing;
+mod runner;
 pub mod simulator;
 pub mod smpp_server;
 pub mod sources;

@@ -9,9 +9,10 @@ use carillon_store::ab_test::{self, Decided, Decision};
 use carillon_store::campaign::{Campaign, Shift};
 use carillon_store::campaign_run::{self, NewRecipient};
 
-use super::{Trouble, content, shift, told};
+use super::{content, shift, told};
 use crate::app::App;
 use crate::pipeline::prepare::Mistake;
+use crate::runner::Trouble;
 
 /// What a campaign hands in next.
 pub(super) enum Next {

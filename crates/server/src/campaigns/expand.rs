@@ -9,8 +9,9 @@ use carillon_store::campaign::{self, Campaign};
 use carillon_store::campaign_run::{self, NewRecipient};
 
 use super::audience::{self, AudienceError, PEOPLE_MAX, Person, Place};
-use super::{Trouble, ab_test, fail, stops};
+use super::{ab_test, fail};
 use crate::app::App;
+use crate::runner::{Trouble, stops};
 
 /// Goes on with it; whether all of it is written.
 pub(super) async fn run(app: &App, c: &Campaign, id: BatchId) -> Result<bool, Trouble> {

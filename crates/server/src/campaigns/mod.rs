@@ -23,12 +23,11 @@ use carillon_store::hot::IdempotencyKey;
 use carillon_store::{StoreError, message, user};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rustc_hash::FxHashMap;
 
 use crate::app::App;
 use crate::notify::email::{USEFUL_MS, for_people};
-use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{self, Draft, Mistake, Rules};
+use crate::runner::{self, Trouble};
 use ab_test::Next;
 use audience::Place;
 
@@ -36,8 +35,6 @@ use audience::Place;
 const TICK: Duration = Duration::from_millis(200);
 /// Campaigns under way at a time.
 const AT_ONCE: u32 = 1_000;
-/// After trouble with the database.
-const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// One that is so late is not begun any more, milliseconds.
 const LATE_MS: i64 = 86_400_000;
 /// Between two looks whether the money lasts again, milliseconds.
@@ -45,57 +42,17 @@ const CREDIT_EVERY_MS: i64 = 60_000;
 /// Messages withdrawn in one go.
 const PAGE: u32 = 5_000;
 
-/// Why something could not be done now; it is tried again.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
-}
-
 /// Starts it; it ends with the app's shutdown.
 pub fn start(app: &App) {
-    tokio::spawn(run(app.clone()));
+    let due = |app: App| async move { campaign::due(&app.db, app.clock.now_ms(), AT_ONCE).await };
+    runner::start(app, "campaign", TICK, due, |app, id| async move { go_on(&app, id).await });
 }
 
-async fn run(app: App) {
-    let shutdown = app.shutdown.clone();
-    let mut busy: FxHashMap<CampaignId, tokio::task::JoinHandle<()>> = FxHashMap::default();
-    loop {
-        busy.retain(|_, task| !task.is_finished());
-        if app.notify.leads() {
-            match campaign::due(&app.db, app.clock.now_ms(), AT_ONCE).await {
-                Ok(due) => {
-                    for id in due {
-                        busy.entry(id).or_insert_with(|| tokio::spawn(attend(app.clone(), id)));
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "campaigns wait for the database: {error}"),
-            }
-        }
-        if shutdown.run_until_cancelled(tokio::time::sleep(TICK)).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Whether to stop here: another process goes on, or this one after its restart.
-fn stops(app: &App) -> bool {
-    app.shutdown.is_cancelled() || !app.notify.leads()
-}
-
-async fn attend(app: App, id: CampaignId) {
-    let done = match campaign::by_id(&app.db, id.account(), id).await {
-        Ok(c) => step(&app, c).await,
+async fn go_on(app: &App, id: CampaignId) -> Result<(), Trouble> {
+    match campaign::by_id(&app.db, id.account(), id).await {
+        Ok(c) => step(app, c).await,
         Err(StoreError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
-    };
-    if let Err(error) = done
-        && !stops(&app)
-    {
-        tracing::warn!(campaign = %id, %error, "campaign {id} could not go on and is tried again: {error}");
-        app.shutdown.run_until_cancelled(tokio::time::sleep(AFTER_TROUBLE)).await;
     }
 }
 

@@ -14,10 +14,11 @@ use carillon_store::hot::{IntakeRequest, NewMessage, RunStep, Step, Verdict};
 use carillon_store::{batch, ledger};
 
 use super::ab_test::{self, Next};
-use super::{CREDIT_EVERY_MS, Trouble, event_of, next_time, report, shift, stops, told};
+use super::{CREDIT_EVERY_MS, event_of, next_time, report, shift, told};
 use crate::app::App;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{Content, Own, Rules};
+use crate::runner::{Trouble, stops};
 
 /// Messages of a commit.
 const CHUNK: u32 = 500;

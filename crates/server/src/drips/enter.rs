@@ -5,8 +5,9 @@ use carillon_domain::segment::{Condition, Filter};
 use carillon_store::drip::{self, Drip};
 use carillon_store::{StoreError, drip_enrollment, segment};
 
-use super::{EVERY_MS, PAGE, Trouble, stops};
+use super::{EVERY_MS, PAGE};
 use crate::app::App;
+use crate::runner::{Trouble, stops};
 
 /// Lets everybody enter whom the drip's entry finds now; or notes all as passed over who were there before it.
 pub(super) async fn run(app: &App, d: &Drip) -> Result<(), Trouble> {

@@ -14,10 +14,9 @@ use carillon_store::drip::{self, Drip};
 use carillon_store::drip_enrollment::{self, Leave};
 use carillon_store::inbound_message::InboundMessage;
 use carillon_store::{StoreError, drip_wave};
-use rustc_hash::FxHashMap;
 
 use crate::app::App;
-use crate::pipeline::SubmitError;
+use crate::runner::{self, Trouble, stops};
 
 /// How often it is looked what is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -25,60 +24,15 @@ const TICK: Duration = Duration::from_millis(500);
 const AT_ONCE: u32 = 1_000;
 /// People of a wave.
 const WAVE: u32 = 500;
-/// After trouble with the database.
-const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// Between two looks at what holds a drip up, and at who enters it by themselves, milliseconds.
 const EVERY_MS: i64 = 60_000;
 /// Rows one transaction changes of many.
 const PAGE: u32 = 1_000;
 
-/// Why something could not be done now; it is tried again.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
-}
-
 /// Starts it; it ends with the app's shutdown.
 pub fn start(app: &App) {
-    tokio::spawn(run(app.clone()));
-}
-
-async fn run(app: App) {
-    let shutdown = app.shutdown.clone();
-    let mut busy: FxHashMap<DripId, tokio::task::JoinHandle<()>> = FxHashMap::default();
-    loop {
-        busy.retain(|_, task| !task.is_finished());
-        if app.notify.leads() {
-            match drip::due(&app.db, app.clock.now_ms(), AT_ONCE).await {
-                Ok(due) => {
-                    for id in due {
-                        busy.entry(id).or_insert_with(|| tokio::spawn(attend(app.clone(), id)));
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "drips wait for the database: {error}"),
-            }
-        }
-        if shutdown.run_until_cancelled(tokio::time::sleep(TICK)).await.is_none() {
-            return;
-        }
-    }
-}
-
-/// Whether to stop here: another process goes on, or this one after its restart.
-fn stops(app: &App) -> bool {
-    app.shutdown.is_cancelled() || !app.notify.leads()
-}
-
-async fn attend(app: App, id: DripId) {
-    if let Err(error) = go_on(&app, id).await
-        && !stops(&app)
-    {
-        tracing::warn!(drip = %id, %error, "drip {id} could not go on and is tried again: {error}");
-        app.shutdown.run_until_cancelled(tokio::time::sleep(AFTER_TROUBLE)).await;
-    }
+    let due = |app: App| async move { drip::due(&app.db, app.clock.now_ms(), AT_ONCE).await };
+    runner::start(app, "drip", TICK, due, |app, id| async move { go_on(&app, id).await });
 }
 
 /// Does all there is to do with a drip now.

@@ -15,12 +15,13 @@ use carillon_store::hot::{IntakeRequest, NewBatch, NewMessage, Verdict};
 use carillon_store::{StoreError, batch, contact_group};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{EVERY_MS, Trouble};
+use super::EVERY_MS;
 use crate::app::App;
 use crate::campaigns;
 use crate::campaigns::audience::Person;
 use crate::pipeline::SubmitError;
 use crate::pipeline::prepare::{Content, Own, Rules};
+use crate::runner::Trouble;
 
 /// Of somebody for whom nothing can be stored.
 const UNSTORABLE: &str = "internal";

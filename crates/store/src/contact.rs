@@ -390,7 +390,7 @@ pub async fn by_tags(
     let (condition, values) = of_segment(db, filter, 2 + tags.len());
     let text = format!(
         "SELECT {COLUMNS} FROM contact WHERE account_no = $1 AND phone_tag IN ({}) AND {condition}",
-        crate::drip_enrollment::places(2, tags.len())
+        crate::db::places(2, tags.len())
     );
     let rows: Vec<Row> = read_db!(db, |c| {
         let mut query = sqlx::query_as(crate::db::built(text)).bind(account.as_i64());

@@ -8,7 +8,7 @@ use carillon_domain::segment::Filter;
 use uuid::Uuid;
 
 use crate::campaign::sealed;
-use crate::db::built;
+use crate::db::{built, places};
 use crate::hot::{open_phone, seal_phone};
 use crate::{Db, StoreError};
 
@@ -167,12 +167,6 @@ pub async fn leave(
         }
         left
     }))
-}
-
-/// `count` places of values, of which the first is number `first`.
-pub(crate) fn places(first: usize, count: usize) -> String {
-    let places: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();
-    places.join(", ")
 }
 
 /// Whether somebody is in a drip of an account, within the caller's transaction.

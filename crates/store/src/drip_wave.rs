@@ -8,8 +8,8 @@ use carillon_domain::id::{AccountNo, BatchId, DripId};
 use carillon_domain::money::Money;
 use uuid::Uuid;
 
-use crate::db::built;
-use crate::drip_enrollment::{places, words_of};
+use crate::db::{built, places};
+use crate::drip_enrollment::words_of;
 use crate::hot::open_phone;
 use crate::{Db, StoreError};
 

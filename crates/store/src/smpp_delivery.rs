@@ -196,10 +196,9 @@ pub async fn delete(db: &Db, account: AccountNo, credential: u16, seqs: &[Uuid])
     }
     write_db!(db, |tx| {
         for some in seqs.chunks(DELETE_MAX) {
-            let places: Vec<String> = (0..some.len()).map(|i| format!("${}", i + 3)).collect();
             let text = format!(
                 "DELETE FROM smpp_delivery WHERE account_no = $1 AND credential = $2 AND seq IN ({})",
-                places.join(", ")
+                crate::db::places(3, some.len())
             );
             let query = sqlx::query(crate::db::built(text)).bind(account.as_i64()).bind(credential as i16);
             some.iter().fold(query, |query, seq| query.bind(seq)).execute(&mut *tx).await?;

@@ -137,11 +137,11 @@ fn text(filter: &Filter, by: &[Dimension]) -> String {
         column(Dimension::Campaign, CAMPAIGN, "UUID"),
     ];
     let (shown, grouped): (Vec<String>, Vec<String>) = columns.into_iter().unzip();
-    let mut next = 3;
+    let mut next = 4;
     let mut one_of = |name: &str, count: usize, end: &str| {
-        let places: Vec<String> = (0..count).map(|n| format!("${}", next + 1 + n)).collect();
+        let first = next;
         next += count;
-        if count == 0 { String::new() } else { format!(" AND {name} IN ({}){end}", places.join(", ")) }
+        if count == 0 { String::new() } else { format!(" AND {name} IN ({}){end}", crate::db::places(first, count)) }
     };
     let of_campaigns = "batch_id IN (SELECT id FROM campaign_run WHERE account_no = $1 AND campaign_id";
     let conditions = [

@@ -130,13 +130,13 @@ pub async fn owners(db: &Db, account: AccountNo) -> Result<Vec<(String, String)>
     })?)
 }
 
-/// Of these addresses (in lower case), those of people of an account who have confirmed theirs.
-pub async fn confirmed(db: &Db, account: AccountNo, addresses: &[String]) -> Result<Vec<String>, StoreError> {
+/// Of these addresses (in lower case), those of people of an account who have confirmed theirs, with their names.
+pub async fn confirmed(db: &Db, account: AccountNo, addresses: &[String]) -> Result<Vec<(String, String)>, StoreError> {
     let mut confirmed = Vec::with_capacity(addresses.len());
     for address in addresses {
-        let found: Option<(i64,)> = read_db!(db, |c| {
+        let found: Option<(String, String)> = read_db!(db, |c| {
             sqlx::query_as(
-                "SELECT m.account_no FROM app_user u JOIN membership m ON m.user_id = u.id \
+                "SELECT u.email, u.name FROM app_user u JOIN membership m ON m.user_id = u.id \
                  WHERE u.email = $2 AND u.verified_at IS NOT NULL AND m.account_no = $1",
             )
             .bind(account.as_i64())
@@ -144,7 +144,7 @@ pub async fn confirmed(db: &Db, account: AccountNo, addresses: &[String]) -> Res
             .fetch_optional(c)
             .await
         })?;
-        confirmed.extend(found.map(|_| address.clone()));
+        confirmed.extend(found);
     }
     Ok(confirmed)
 }

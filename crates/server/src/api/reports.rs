@@ -213,7 +213,7 @@ pub(super) async fn people(
     }
     let to: Vec<String> = given.iter().map(|address| address.trim().to_lowercase()).collect();
     let confirmed = user::confirmed(&app.db, account, &to).await?;
-    if let Some(place) = to.iter().position(|address| !confirmed.contains(address)) {
+    if let Some(place) = to.iter().position(|address| !confirmed.iter().any(|(theirs, _)| theirs == address)) {
         let why = "not the confirmed address of somebody in this account";
         return Err(Code::InvalidValue.at(format!("{pointer}/{place}"), why));
     }

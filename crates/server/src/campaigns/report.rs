@@ -56,7 +56,7 @@ async fn mails(app: &App, id: BatchId) -> Result<Vec<NewEmail>, StoreError> {
     letters(app, &c, &run, &to).await
 }
 
-async fn letters(app: &App, c: &Campaign, run: &Run, to: &[String]) -> Result<Vec<NewEmail>, StoreError> {
+async fn letters(app: &App, c: &Campaign, run: &Run, to: &[(String, String)]) -> Result<Vec<NewEmail>, StoreError> {
     let owner = run.id.account();
     let variants = campaign_run::variants(&app.db, c.id, run.number).await?;
     let runs = || std::iter::once(run).chain(&variants);
@@ -79,8 +79,7 @@ async fn letters(app: &App, c: &Campaign, run: &Run, to: &[String]) -> Result<Ve
     let people = format!("recipients: {recipients}; left out: {skipped}");
     let csv = String::from_utf8(ends.csv()).expect("CSV of texts is text");
     let mut mails = Vec::with_capacity(to.len());
-    for recipient in to {
-        let name = user::by_email(&app.db, recipient).await?.map_or_else(String::new, |user| user.name);
+    for (recipient, name) in to {
         let words = [
             ("name", name.as_str()),
             ("campaign", &c.name),

@@ -85,8 +85,7 @@ async fn letters(
     let (from, until) = (day_date(question.days.0).to_string(), day_date(question.days.1).to_string());
     let (id, file) = (report.id.to_string(), format!("report-{until}.csv"));
     let mut mails = Vec::with_capacity(to.len());
-    for recipient in &to {
-        let name = user::by_email(&app.db, recipient).await?.map_or_else(String::new, |user| user.name);
+    for (recipient, name) in &to {
         let words = [
             ("name", name.as_str()),
             ("report", &report.name),

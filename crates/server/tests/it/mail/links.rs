@@ -97,6 +97,8 @@ async fn a_link_that_was_lost_is_sent_again() {
         assert_eq!(again("ada@example.com").await.status, 202);
         forgot(&t, "ada@example.com").await;
         assert_eq!(sink.wait(4).await[3].field("Subject"), "Choose a new password");
+        until("every mail has left", async || unsent(&t).await.is_empty()).await;
+        assert_eq!(sink.mails().len(), 4);
         assert_eq!(again("ada").await.json()["errors"][0]["pointer"], "#/email");
     }
 }

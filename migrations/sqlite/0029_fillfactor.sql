@@ -1,0 +1,2 @@
+-- PostgreSQL keeps room on the pages of messages; SQLite changes rows where they are.
+SELECT 1;

@@ -220,16 +220,8 @@ impl Row<'_> {
     }
 }
 
-/// What follows from the messages, besides money.
-pub(super) async fn write<'p>(
-    writes: &mut Writes<'_, 'p>,
-    requests: &'p [IntakeRequest],
-    plan: &Plan<'p>,
-    now: i64,
-) -> Result<(), Error> {
-    let due: Vec<_> = taken(requests, plan).filter_map(|(id, _, m)| Some((m.due_at?, id))).collect();
-    insert_due(writes, &due).await?;
-    insert_links(writes, requests, plan).await?;
+/// What most commits have besides messages and money.
+pub(super) fn join(writes: &mut Writes<'_, '_>, plan: &Plan<'_>, now: i64) {
     if !plan.spans.is_empty() {
         let s = &plan.spans;
         let sql = "INSERT INTO due_span (account_no, first_id, lane, count)
@@ -238,7 +230,7 @@ pub(super) async fn write<'p>(
         let firsts = s.iter().map(|s| s.key.first.0).collect::<Vec<_>>();
         let lanes = s.iter().map(|s| s.lane.number()).collect::<Vec<_>>();
         let counts = s.iter().map(|s| s.count as i32).collect::<Vec<_>>();
-        writes.put(sql, params![accounts, firsts, lanes, counts]).await?;
+        writes.join(sql, params![accounts, firsts, lanes, counts]);
     }
     if !plan.keys.is_empty() {
         let k = &plan.keys;
@@ -249,8 +241,20 @@ pub(super) async fn write<'p>(
         let fingerprints = k.iter().map(|k| k.key.fingerprint.to_vec()).collect::<Vec<_>>();
         let resources = k.iter().map(|k| k.resource).collect::<Vec<_>>();
         let kinds = k.iter().map(|k| k.kind).collect::<Vec<_>>();
-        writes.put(sql, params![day_of(now), accounts, keys, fingerprints, resources, kinds]).await?;
+        writes.join(sql, params![day_of(now), accounts, keys, fingerprints, resources, kinds]);
     }
+}
+
+/// What follows from the messages besides.
+pub(super) async fn write<'p>(
+    writes: &mut Writes<'_, 'p>,
+    requests: &'p [IntakeRequest],
+    plan: &Plan<'p>,
+    now: i64,
+) -> Result<(), Error> {
+    let due: Vec<_> = taken(requests, plan).filter_map(|(id, _, m)| Some((m.due_at?, id))).collect();
+    insert_due(writes, &due).await?;
+    insert_links(writes, requests, plan).await?;
     write_batches(writes, plan, now).await
 }
 

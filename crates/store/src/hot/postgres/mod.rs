@@ -292,26 +292,33 @@ async fn send<'a>(
     for (id, batch, message) in intake::taken(requests, &taken) {
         tally.accepted(id, batch, message.country_number(), 1);
     }
-    let mut writes = Writes { session, sent: Vec::new() };
+    let mut writes = Writes::new(session);
     if let Some(copy) = copy {
         intake::copy(&mut writes, copy.await?, requests, &taken).await?;
     }
+    // Joined first, carried out last: others wait for balances.
+    join_money(&mut writes, &settled.money, &taken.holds);
+    // A row that nobody else locks: what two writers count never meets.
+    if let Some(counts) = tally.bytes() {
+        writes.join(LOG_USAGE, params![counts]);
+    }
     settle::write(&mut writes, &settled, &rows, spans_done).await?;
     settle::write_events(&mut writes, &settled, ids, now).await?;
-    move_money(&mut writes, &settled.money, &taken.holds).await?;
+    intake::join(&mut writes, &taken, now);
+    writes.put_joined().await?;
     settle::write_batches(&mut writes, &settled).await?;
     intake::write(&mut writes, requests, &taken, now).await?;
     if !taken.discarded.is_empty() {
         for answer in std::mem::take(&mut writes.sent) {
             answer.await?;
         }
+        let mut tally = Tally::default();
         for (account, batch) in &taken.discarded {
             discard(writes.session, account.as_i64(), *batch, &mut tally).await?;
         }
-    }
-    // A row that nobody else locks: what two writers count never meets.
-    if let Some(counts) = tally.bytes() {
-        writes.put(LOG_USAGE, params![counts]).await?;
+        if let Some(counts) = tally.bytes() {
+            writes.put(LOG_USAGE, params![counts]).await?;
+        }
     }
     writes.put("COMMIT", Vec::new()).await?;
     Ok(Sent { answers: writes.sent, transaction: taking.or(settling), done: (settled.settled, taken.verdicts) })
@@ -345,11 +352,11 @@ fn locked(rows: &[Row]) -> Result<(BTreeMap<AccountNo, Money>, Option<String>), 
 }
 
 /// What the commit does to each balance: once, though outcomes and requests both do.
-async fn move_money(
+fn join_money(
     writes: &mut Writes<'_, '_>,
     settled: &BTreeMap<AccountNo, (Money, Money)>,
     holds: &BTreeMap<AccountNo, Money>,
-) -> Result<(), Error> {
+) {
     let mut moves: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
     for (account, (captured, released)) in settled {
         moves.insert(account.as_i64(), [released.0, -captured.0 - released.0, captured.0]);
@@ -360,13 +367,13 @@ async fn move_money(
         *held += hold.0;
     }
     if moves.is_empty() {
-        return Ok(());
+        return;
     }
     let column = |n: usize| moves.values().map(|m| m[n]).collect::<Vec<i64>>();
     let sql = "UPDATE balance b SET available = b.available + k.available, held = b.held + k.held, spent = b.spent + k.spent
                FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS k(account_no, available, held, spent)
                WHERE b.account_no = k.account_no";
-    writes.put(sql, params![moves.keys().copied().collect::<Vec<i64>>(), column(0), column(1), column(2)]).await
+    writes.join(sql, params![moves.keys().copied().collect::<Vec<i64>>(), column(0), column(1), column(2)]);
 }
 
 async fn insert_due(writes: &mut Writes<'_, '_>, due: &[(i64, MessageId)]) -> Result<(), Error> {

@@ -199,8 +199,8 @@ pub(super) async fn write<'p>(
     rows: &FxHashMap<MessageId, Row>,
     spans_done: &'p [SpanKey],
 ) -> Result<(), Error> {
-    write_rows(writes, rows).await?;
-    write_refs(writes, plan).await?;
+    join_rows(writes, rows);
+    join_refs(writes, plan);
     if !plan.due_gone.is_empty() {
         let gone = &plan.due_gone;
         let sql = "DELETE FROM due_at d USING UNNEST($1::bigint[], $2::bigint[], $3::uuid[]) AS k(due_at, account_no, message_id)
@@ -213,7 +213,7 @@ pub(super) async fn write<'p>(
         let sql = "DELETE FROM due_span d USING UNNEST($1::bigint[], $2::uuid[]) AS s(account_no, first_id)
                    WHERE d.account_no = s.account_no AND d.first_id = s.first_id";
         let accounts = column(spans_done, |s| s.first.account().as_i64());
-        writes.put(sql, params![accounts, column(spans_done, |s| s.first.0)]).await?;
+        writes.join(sql, params![accounts, column(spans_done, |s| s.first.0)]);
     }
     write_unusual(writes, plan).await
 }
@@ -231,10 +231,10 @@ pub(super) async fn write_batches(writes: &mut Writes<'_, '_>, plan: &Plan<'_>) 
     Ok(())
 }
 
-async fn write_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) -> Result<(), Error> {
+fn join_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) {
     let mut dirty: Vec<(&MessageId, &Row)> = rows.iter().filter(|(_, r)| r.dirty).collect();
     if dirty.is_empty() {
-        return Ok(());
+        return;
     }
     // As they lie: neighbours share pages.
     dirty.sort_unstable_by_key(|(id, _)| (id.account(), **id));
@@ -260,10 +260,10 @@ async fn write_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row
         column(&dirty, |(_, r)| r.final_at),
         column(&dirty, |(_, r)| part_bytes(r.progress.parts.as_slice())),
     ];
-    writes.put(sql, values).await
+    writes.join(sql, values);
 }
 
-async fn write_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<(), Error> {
+fn join_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) {
     let new: Vec<CarrierRef<'p>> = plan.refs_new.iter().flatten().copied().collect();
     if !new.is_empty() {
         let sql = "INSERT INTO carrier_ref (connection_no, carrier_id, message_id, part, attempt, phone_tag)
@@ -277,7 +277,7 @@ async fn write_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<
             column(&new, |c| i16::from(c.attempt)),
             column(&new, |c| c.phone_tag),
         ];
-        writes.put(sql, values).await?;
+        writes.join(sql, values);
     }
     let gone = &plan.refs_gone;
     if !gone.is_empty() {
@@ -289,9 +289,8 @@ async fn write_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<
             column(gone, |c| c.id.0),
             column(gone, |c| i16::from(c.part)),
         ];
-        writes.put(sql, values).await?;
+        writes.join(sql, values);
     }
-    Ok(())
 }
 
 async fn write_unusual<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) -> Result<(), Error> {

@@ -178,7 +178,7 @@ impl<'s, 'p> Writes<'s, 'p> {
     }
 
     /// Sends all that was joined as one statement: the server answers each by itself, which costs both sides more than a few rows do.
-    /// Of its parts the first is carried out last (PostgreSQL 13 to 18; nothing but the time a lock is held depends on it).
+    /// Of its parts the first is carried out last (seen on PostgreSQL 15; only how long its locks are held depends on it).
     pub(super) async fn put_joined(&mut self) -> Result<(), Error> {
         match std::mem::take(&mut self.joined) {
             Joined { params, .. } if params.is_empty() => Ok(()),

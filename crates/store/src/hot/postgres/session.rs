@@ -172,7 +172,7 @@ impl<'s, 'p> Writes<'s, 'p> {
         Ok(())
     }
 
-    /// Leaves a statement for `put_joined`: one that most commits have, on a table no other of them writes.
+    /// Leaves a statement for `put_joined`: one that most commits have, on rows that no other of them writes or reads.
     pub(super) fn join(&mut self, sql: &str, params: Vec<Param<'p>>) {
         self.joined.add(sql, params);
     }

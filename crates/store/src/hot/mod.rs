@@ -321,7 +321,7 @@ pub struct DueSpan {
 }
 
 /// Where ids come from: a counter no other writer of the same millisecond shares (random start below 2^41), and a time that never goes back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct IdSource {
     counter: u64,
     last_millis: i64,

@@ -8,11 +8,12 @@ use carillon_domain::campaign::State::Running;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::money::Money;
 use futures_util::SinkExt as _;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{CopyInSink, Error};
 use uuid::Uuid;
 
 use super::insert_due;
-use super::session::{Answer, Session, Writes, params, sent};
+use super::session::{Answer, Param, Session, Writes, params, sent};
 use crate::StoreError;
 use crate::hot::intake::{Plan, Read, refusals_json};
 use crate::hot::{IntakeRequest, NewMessage, Step, Verdict, day_of, seal_phone, seal_text};
@@ -138,7 +139,7 @@ async fn end(mut sink: Pin<Box<CopyInSink<Bytes>>>, mut data: BytesMut) -> Resul
 
 pub(super) fn taken<'r>(
     requests: &'r [IntakeRequest],
-    plan: &'r Plan<'_>,
+    plan: &Plan<'_>,
 ) -> impl Iterator<Item = (MessageId, Option<Uuid>, &'r NewMessage)> {
     requests.iter().zip(&plan.verdicts).flat_map(|(request, verdict)| {
         let (first, count) = match verdict {
@@ -216,6 +217,68 @@ impl Row<'_> {
         match value {
             Some(value) => put(self, value),
             None => self.0.put_i32(-1),
+        }
+    }
+}
+
+/// The same rows by a statement, for a few: their number is its last value. What none of them has is left out.
+pub(super) fn insert<'r>(messages: &[(MessageId, &'r NewMessage)]) -> (String, Vec<Param<'r>>) {
+    let mut columns = Columns::default();
+    let all = |of: fn(&NewMessage) -> i16| messages.iter().map(|(_, m)| of(m)).collect::<Vec<_>>();
+    columns.of("account_no", "bigint", messages.iter().map(|(id, _)| id.account().as_i64()).collect::<Vec<_>>());
+    columns.of("id", "uuid", messages.iter().map(|(id, _)| id.0).collect::<Vec<_>>());
+    columns.of("state", "smallint", all(|m| m.state().number()));
+    columns.of("lane", "smallint", all(|m| m.lane.number()));
+    columns.of("category", "smallint", all(|m| m.category.number()));
+    columns.of("flags", "integer", messages.iter().map(|(_, m)| m.flags.0).collect::<Vec<_>>());
+    columns.of("encoding", "smallint", all(|m| m.encoding));
+    columns.of("parts", "integer", messages.iter().map(|(_, m)| i32::from(m.parts)).collect::<Vec<_>>());
+    columns.of("phone", "bytea", messages.iter().map(|(_, m)| seal_phone(m.phone).to_vec()).collect::<Vec<_>>());
+    columns.of("phone_tag", "bigint", messages.iter().map(|(_, m)| m.phone_tag).collect::<Vec<_>>());
+    columns.of("unit_price", "bigint", messages.iter().map(|(_, m)| m.unit_price.0).collect::<Vec<_>>());
+    columns.of("held", "bigint", messages.iter().map(|(_, m)| m.held().0).collect::<Vec<_>>());
+    columns.of("expires_at", "bigint", messages.iter().map(|(_, m)| m.expires_at).collect::<Vec<_>>());
+    columns.of("country", "smallint", all(NewMessage::country_number));
+    columns.maybe("sender", "text", messages.iter().map(|(_, m)| m.sender.as_deref()));
+    columns.maybe("body", "bytea", messages.iter().map(|(_, m)| m.own_body.then(|| seal_text(&m.body))));
+    columns.maybe("otp_code", "bytea", messages.iter().map(|(_, m)| m.otp_code.as_deref().map(seal_text)));
+    columns.maybe("reference", "integer", messages.iter().map(|(_, m)| m.reference.map(i32::from)));
+    let extra = || messages.iter().map(|(_, m)| m.extra.as_deref());
+    columns.maybe("client_ref", "text", extra().map(|e| e?.client_ref.as_deref()));
+    columns.maybe("tags", "text", extra().map(|e| e?.tags.as_deref()));
+    columns.maybe("callback_url", "text", extra().map(|e| e?.callback_url.as_deref()));
+    columns.maybe("media", "text", messages.iter().map(|(_, m)| m.media_json()));
+    columns.maybe("mms_price", "bigint", messages.iter().map(|(_, m)| Some(m.mms_price()?.0)));
+    let Columns { names, values, mut params } = columns;
+    params.push(Box::new(messages.len() as i32));
+    let count = params.len();
+    // Not UNNEST: it would put each column by itself in a store of its own first, half as much work again (measured).
+    let sql = format!(
+        "INSERT INTO message (captured, attempts{names}) SELECT 0, 0{values} FROM generate_series(1, ${count}::integer) AS n"
+    );
+    (sql, params)
+}
+
+/// Columns of a statement, each an array by the place `n`.
+#[derive(Default)]
+struct Columns<'r> {
+    names: String,
+    values: String,
+    params: Vec<Param<'r>>,
+}
+
+impl<'r> Columns<'r> {
+    fn of<T: ToSql + Sync + Send + 'r>(&mut self, name: &str, kind: &str, values: Vec<T>) {
+        self.params.push(Box::new(values));
+        self.names += &format!(", {name}");
+        self.values += &format!(", (${}::{kind}[])[n]", self.params.len());
+    }
+
+    /// One that is left out if it has no value.
+    fn maybe<T: ToSql + Sync + Send + 'r>(&mut self, name: &str, kind: &str, values: impl Iterator<Item = Option<T>>) {
+        let values: Vec<Option<T>> = values.collect();
+        if values.iter().any(Option::is_some) {
+            self.of(name, kind, values);
         }
     }
 }

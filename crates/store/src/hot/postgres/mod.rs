@@ -2,6 +2,7 @@
 //! holds. New messages go by COPY, the rest by one statement per table, columns as arrays through UNNEST.
 
 mod intake;
+mod plain;
 mod read;
 mod session;
 mod settle;
@@ -15,11 +16,12 @@ use std::time::Duration;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::money::Money;
 use sqlx::postgres::PgPool;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
-use self::session::{Answer, Backend, Door, Session, Writes, params, refused};
+use self::session::{Answer, Backend, Door, Param, Session, Writes, did_not_fit, params, refused};
 use super::{IdSource, IntakeRequest, SettleItem, Settled, SpanKey, Verdict, oldest_of};
 use crate::StoreError;
 use crate::event::Watched;
@@ -39,6 +41,7 @@ pub struct Writer {
     /// Of the session before, if it was lost: it may still hold locks.
     lost: Option<Backend>,
     ids: IdSource,
+    refused: plain::Refused,
     pub(super) watched: Watched,
 }
 
@@ -47,10 +50,18 @@ type Done = (Vec<Settled>, Vec<Verdict>);
 /// A transaction all of which was sent, COMMIT included.
 struct Sent<'p> {
     answers: Vec<Answer<'p>>,
-    /// Its number, by which the server tells later whether it happened. Without one nothing was locked, and what little was written may
-    /// be written again.
-    transaction: Option<String>,
+    trace: Trace,
     done: Done,
+}
+
+/// By what the server tells later whether a transaction happened.
+enum Trace {
+    /// Nothing was locked, and what little was written may be written again.
+    Nothing,
+    /// Its number.
+    Transaction(String),
+    /// A message it stored.
+    Message(MessageId),
 }
 
 impl Writer {
@@ -66,7 +77,15 @@ impl Writer {
         let door = Door::new(&pool.connect_options().as_ref().clone().options(plans), PATIENCE)?;
         // A connection belongs to the runtime it is made in: the writer makes its own. This one only shows that it can.
         door.open(None).await?;
-        Ok(Writer { door, patience: PATIENCE, session: None, lost: None, ids, watched: Watched::default() })
+        Ok(Writer {
+            door,
+            patience: PATIENCE,
+            session: None,
+            lost: None,
+            ids,
+            refused: plain::Refused::default(),
+            watched: Watched::default(),
+        })
     }
 
     async fn session(&mut self) -> Result<Session, StoreError> {
@@ -88,9 +107,46 @@ impl Writer {
         requests: &[IntakeRequest],
         now: i64,
     ) -> Result<Done, StoreError> {
+        let plain = items.is_empty() && spans_done.is_empty() && plain::fits(requests, &self.refused, now);
+        if plain && let Some(done) = self.commit_plain(requests, now).await? {
+            return Ok(done);
+        }
         let mut session = self.session().await?;
         let sending = send(&mut session, items, spans_done, requests, &mut self.ids, &self.watched, now);
-        let sent = match timeout(self.patience, sending).await {
+        let sent = timeout(self.patience, sending).await;
+        let done = match self.finish(session, sent).await? {
+            Ok(done) => done,
+            Err((session, error)) => return Err(self.undone(session, error.into()).await),
+        };
+        if plain {
+            self.refused.note(requests, &done.1, now);
+        }
+        Ok(done)
+    }
+
+    /// Requests as one statement. `None` if they do not fit, and nothing happened.
+    async fn commit_plain(&mut self, requests: &[IntakeRequest], now: i64) -> Result<Option<Done>, StoreError> {
+        let mut session = self.session().await?;
+        let unused = self.ids.clone();
+        let sent = timeout(self.patience, plain::send(&mut session, requests, &mut self.ids, now)).await;
+        match self.finish(session, sent).await? {
+            Ok(done) => Ok(Some(done)),
+            Err((session, error)) if did_not_fit(&error) => {
+                self.session = Some(session);
+                self.ids = unused;
+                Ok(None)
+            }
+            Err((session, error)) => Err(self.undone(session, error.into()).await),
+        }
+    }
+
+    /// Waits for what the server says to a transaction. The inner error is what it refused, nothing of which happened.
+    async fn finish(
+        &mut self,
+        session: Session,
+        sent: Result<Result<Sent<'_>, StoreError>, Elapsed>,
+    ) -> Result<Result<Done, (Session, Error)>, StoreError> {
+        let sent = match sent {
             Ok(Ok(sent)) => sent,
             Ok(Err(error)) => return Err(self.undone(session, error).await),
             Err(_) => {
@@ -107,18 +163,15 @@ impl Writer {
         let error = match answered.await {
             Ok(Ok(())) => {
                 self.session = Some(session);
-                return Ok(sent.done);
+                return Ok(Ok(sent.done));
             }
-            Ok(Err(error)) if refused(&error) => return Err(self.undone(session, error.into()).await),
+            Ok(Err(error)) if refused(&error) => return Ok(Err((session, error))),
             Ok(Err(error)) => error.into(),
             Err(_) => silent(),
         };
         // A commit whose answer was lost is asked about before anyone is answered.
-        self.lost = Some(session.backend);
-        match sent.transaction {
-            Some(transaction) if self.happened(&transaction).await? => Ok(sent.done),
-            _ => Err(error),
-        }
+        self.lost = Some(session.backend.clone());
+        if self.happened(&sent.trace, &session.backend).await? { Ok(Ok(sent.done)) } else { Err(error) }
     }
 
     /// Nothing happened. The session is kept, if it still answers.
@@ -132,33 +185,53 @@ impl Writer {
     }
 
     /// Whether a transaction was committed, as soon as the server knows: it may not have noticed the loss of the connection yet.
-    async fn happened(&mut self, transaction: &str) -> Result<bool, StoreError> {
+    async fn happened(&mut self, trace: &Trace, lost: &Backend) -> Result<bool, StoreError> {
         let asked_at = Instant::now();
         loop {
-            let status = self.status(transaction).await;
-            if let Ok(known @ ("committed" | "aborted")) = status.as_deref() {
-                return Ok(known == "committed");
+            let known = match trace {
+                Trace::Nothing => Ok(Some(false)),
+                Trace::Transaction(number) => self.status(number).await,
+                Trace::Message(id) => self.stored(*id, lost).await,
+            };
+            if let Ok(Some(happened)) = known {
+                return Ok(happened);
             }
             if asked_at.elapsed() > 4 * self.patience {
-                return Err(StoreError::Unavailable(format!(
-                    "whether transaction {transaction} happened is not known"
-                )));
+                return Err(StoreError::Unavailable("whether a transaction happened is not known".into()));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    async fn status(&mut self, transaction: &str) -> Result<String, StoreError> {
+    /// Whether a transaction was committed; `None` while it goes on.
+    async fn status(&mut self, transaction: &str) -> Result<Option<bool>, StoreError> {
+        let sql = "SELECT COALESCE(pg_xact_status($1::text::xid8), '')";
+        let rows = self.ask(sql, params![transaction]).await?;
+        let status: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(match status {
+            Some("committed") => Some(true),
+            Some("aborted") => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Whether a message is there; `None` while the session that sent it goes on. Asked in this order: a statement sees what was there when it began.
+    async fn stored(&mut self, id: MessageId, by: &Backend) -> Result<Option<bool>, StoreError> {
+        let sql = "SELECT FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+        if !self.ask(sql, params![by.number, by.began.as_str()]).await?.is_empty() {
+            return Ok(None);
+        }
+        let sql = "SELECT FROM message WHERE account_no = $1 AND id = $2";
+        Ok(Some(!self.ask(sql, params![id.account().as_i64(), id.0]).await?.is_empty()))
+    }
+
+    /// Asks by itself, and waits.
+    async fn ask(&mut self, sql: &str, params: Vec<Param<'_>>) -> Result<Vec<Row>, StoreError> {
         let mut session = self.session().await?;
-        let asked = timeout(self.patience, async {
-            let sql = "SELECT COALESCE(pg_xact_status($1::text::xid8), '')";
-            let rows = session.ask(sql, params![transaction]).await?.await?;
-            rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
-        });
-        match asked.await {
-            Ok(Ok(status)) => {
+        match timeout(self.patience, async { session.ask(sql, params).await?.await }).await {
+            Ok(Ok(rows)) => {
                 self.session = Some(session);
-                Ok(status)
+                Ok(rows)
             }
             Ok(Err(error)) => Err(self.undone(session, error.into()).await),
             Err(_) => {
@@ -169,20 +242,9 @@ impl Writer {
     }
 
     pub(super) async fn set_aside(&mut self, item: &SettleItem, error: &str, now: i64) -> Result<(), StoreError> {
-        let mut session = self.session().await?;
         let (message, text) = item.told();
         let sql = "INSERT INTO set_aside (message_id, item, error, at) VALUES ($1, $2, $3, $4)";
-        match timeout(self.patience, session.rows(sql, params![message, text, error, now])).await {
-            Ok(Ok(_)) => {
-                self.session = Some(session);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(self.undone(session, error.into()).await),
-            Err(_) => {
-                self.lost = Some(session.backend);
-                Err(silent())
-            }
-        }
+        self.ask(sql, params![message, text, error, now]).await.map(drop)
     }
 
     pub(super) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
@@ -321,7 +383,8 @@ async fn send<'a>(
         }
     }
     writes.put("COMMIT", Vec::new()).await?;
-    Ok(Sent { answers: writes.sent, transaction: taking.or(settling), done: (settled.settled, taken.verdicts) })
+    let trace = taking.or(settling).map_or(Trace::Nothing, Trace::Transaction);
+    Ok(Sent { answers: writes.sent, trace, done: (settled.settled, taken.verdicts) })
 }
 
 /// What is asked while rows may be on their way: to prepare it then would wait behind rows that nobody takes.

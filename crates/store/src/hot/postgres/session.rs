@@ -14,7 +14,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::sync::Arc;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::error::Severity;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, CopyInSink, Error, Row, Statement};
 
@@ -42,8 +42,8 @@ pub(super) struct Door {
 /// A session's process on the server: its number, and when it began, as numbers are used again.
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
-    number: i32,
-    began: String,
+    pub(super) number: i32,
+    pub(super) began: String,
 }
 
 /// An open connection.
@@ -125,7 +125,7 @@ impl Session {
         self.ask(sql, params).await?.await
     }
 
-    pub(super) async fn prepare(&mut self, texts: &[&'static str]) -> Result<(), Error> {
+    pub(super) async fn prepare(&mut self, texts: &[&str]) -> Result<(), Error> {
         for sql in texts {
             self.statement(sql).await?;
         }
@@ -180,10 +180,19 @@ impl<'s, 'p> Writes<'s, 'p> {
     /// Sends all that was joined as one statement: the server answers each by itself, which costs both sides more than a few rows do.
     /// Of its parts the first is carried out last (seen on PostgreSQL 15; only how long its locks are held depends on it).
     pub(super) async fn put_joined(&mut self) -> Result<(), Error> {
-        match std::mem::take(&mut self.joined) {
-            Joined { params, .. } if params.is_empty() => Ok(()),
-            Joined { sql, params, .. } => self.put(&(sql + " SELECT WHERE FALSE"), params).await,
+        if self.joined.params.is_empty() {
+            return Ok(());
         }
+        let (sql, params) = self.take_joined("SELECT WHERE FALSE", Vec::new());
+        self.put(&sql, params).await
+    }
+
+    /// What was joined, as one statement that ends in `last`, which names the first part w0.
+    pub(super) fn take_joined(&mut self, last: &str, params: Vec<Param<'p>>) -> (String, Vec<Param<'p>>) {
+        let mut joined = std::mem::take(&mut self.joined);
+        joined.sql += " ";
+        joined.append(last, params);
+        (joined.sql, joined.params)
     }
 }
 
@@ -194,11 +203,17 @@ struct Joined<'p> {
 }
 
 impl<'p> Joined<'p> {
-    /// Its values are counted on from those there are.
     fn add(&mut self, sql: &str, params: Vec<Param<'p>>) {
         let before = self.params.len();
         self.sql += if before == 0 { "WITH " } else { ", " };
         self.sql += &format!("w{before} AS (");
+        self.append(sql, params);
+        self.sql += ")";
+    }
+
+    /// Its values are counted on from those there are.
+    fn append(&mut self, sql: &str, params: Vec<Param<'p>>) {
+        let before = self.params.len();
         let mut pieces = sql.split('$');
         self.sql += pieces.next().unwrap_or_default();
         for piece in pieces {
@@ -206,7 +221,6 @@ impl<'p> Joined<'p> {
             let number: usize = number.parse().expect("a value's place is a number");
             self.sql += &format!("${}{rest}", before + number);
         }
-        self.sql += ")";
         self.params.extend(params);
     }
 }
@@ -216,11 +230,16 @@ pub(super) fn refused(error: &Error) -> bool {
     error.as_db_error().is_some_and(|e| e.parsed_severity() == Some(Severity::Error))
 }
 
+/// Whether a round that is one statement was refused because it does not fit (`plain`), rather than for want of anything.
+pub(super) fn did_not_fit(error: &Error) -> bool {
+    refused(error) && matches!(error.code(), Some(&SqlState::DIVISION_BY_ZERO | &SqlState::UNIQUE_VIOLATION))
+}
+
 impl From<Error> for StoreError {
     fn from(e: Error) -> Self {
         let Some(db) = e.as_db_error() else { return StoreError::Unavailable(e.to_string()) };
         match &db.code().code()[..2] {
-            _ if *db.code() == tokio_postgres::error::SqlState::UNIQUE_VIOLATION => StoreError::Taken("a unique value"),
+            _ if *db.code() == SqlState::UNIQUE_VIOLATION => StoreError::Taken("a unique value"),
             // Data the columns cannot hold, or must not: it will not be taken later either.
             "22" | "23" => StoreError::Broken(db.message().to_owned()),
             _ => StoreError::Unavailable(db.message().to_owned()),

@@ -1,4 +1,5 @@
-//! What the writer does when PostgreSQL falls silent, though no connection is closed: tested by a proxy that swallows what passes.
+//! What the writer does when PostgreSQL falls silent, though no connection is closed: tested by a proxy that swallows what passes. And which of
+//! its ways requests go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Writer;
 use crate::account::{self, NewAccount, StartingCredit};
-use crate::hot::{IdSource, IntakeRequest, NewMessage, Step, Verdict};
+use crate::hot::{IdSource, IdempotencyKey, IntakeRequest, NewMessage, Step, Verdict};
 use crate::testing::TestPostgres;
 use crate::{Db, StoreError};
 
@@ -97,22 +98,35 @@ fn request(account: AccountNo, body: &str) -> IntakeRequest {
     IntakeRequest { account, key: None, step: Step::Message, messages: vec![message] }
 }
 
+/// The ways a request goes: as one statement, as one behind locks, and as all others.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Way {
+    Plain,
+    Keyed,
+    Scheduled,
+}
+
+const WAYS: [Way; 3] = [Way::Plain, Way::Keyed, Way::Scheduled];
+
+impl Way {
+    /// The n-th request that goes so.
+    fn request(self, account: AccountNo, body: &str, n: u8) -> IntakeRequest {
+        let mut request = request(account, body);
+        match self {
+            Way::Plain => {}
+            Way::Keyed => request.key = Some(IdempotencyKey { key: [n; 16], fingerprint: [n; 16] }),
+            Way::Scheduled => request.messages[0].due_at = Some(NOW + 500),
+        }
+        request
+    }
+}
+
 /// A writer behind a proxy, an account with money for four messages, one of which is taken, and a look at its balance.
-async fn behind(swallows: Swallows) -> (Writer, AccountNo, Db, Arc<AtomicBool>) {
+async fn behind(swallows: Swallows, way: Way) -> (Writer, AccountNo, Db, Arc<AtomicBool>) {
     let url = TestPostgres::start().fresh_database().await;
     let db = Db::open(&url).await.unwrap();
     db.migrate().await.unwrap();
-    let new = NewAccount {
-        id: None,
-        counter: 1,
-        name: "A",
-        currency: "USD",
-        settings: Default::default(),
-        owner: None,
-        credit: Some(StartingCredit { amount: Money(20), counter: 2, note: "", actor: "test" }),
-        now: NOW,
-    };
-    let account = account::create(&db, &new).await.unwrap().no;
+    let account = account(&db, 1, 20).await;
     let address = url.split(['@', '/']).find(|part| part.contains("127.0.0.1:")).unwrap().to_owned();
     let (port, armed) = proxy(address.clone(), swallows).await;
     let Db::Postgres(pool) = Db::open(&url.replace(&address, &format!("127.0.0.1:{port}"))).await.unwrap() else {
@@ -120,9 +134,25 @@ async fn behind(swallows: Swallows) -> (Writer, AccountNo, Db, Arc<AtomicBool>) 
     };
     let mut writer = Writer::open(&pool, IdSource::new(1)).await.unwrap();
     // One that is heard, so that all there is to prepare is prepared.
-    assert!(accepted(&writer.commit(&[], &[], &[request(account, "First")], NOW).await.unwrap().1));
+    assert!(accepted(&writer.commit(&[], &[], &[way.request(account, "First", 1)], NOW).await.unwrap().1));
     writer.patience = Duration::from_secs(2);
     (writer, account, db, armed)
+}
+
+/// An account with so much money.
+async fn account(db: &Db, counter: u64, money: i64) -> AccountNo {
+    let credit = StartingCredit { amount: Money(money), counter: counter + 1, note: "", actor: "test" };
+    let new = NewAccount {
+        id: None,
+        counter,
+        name: "A",
+        currency: "USD",
+        settings: Default::default(),
+        owner: None,
+        credit: Some(credit),
+        now: NOW,
+    };
+    account::create(db, &new).await.unwrap().no
 }
 
 async fn money(db: &Db, account: AccountNo) -> (i64, i64) {
@@ -136,24 +166,68 @@ fn accepted(verdicts: &[Verdict]) -> bool {
 
 #[tokio::test]
 async fn silence_before_commit_is_an_error_and_frees_what_was_locked() {
-    let (mut writer, account, db, armed) = behind(Swallows::Questions).await;
-    let request = [request(account, MARK)];
-    let refused = writer.commit(&[], &[], &request, NOW).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
-    assert_eq!(money(&db, account).await, (15, 5));
-    // The session that was given up still holds the account on the server, until the next one ends it.
-    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
-    assert_eq!(money(&db, account).await, (10, 10));
+    for way in WAYS {
+        let (mut writer, account, db, armed) = behind(Swallows::Questions, way).await;
+        let request = [way.request(account, MARK, 2)];
+        let refused = writer.commit(&[], &[], &request, NOW).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{way:?}: {refused:?}");
+        assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
+        assert_eq!(money(&db, account).await, (15, 5), "{way:?}");
+        // The session that was given up may still hold the account on the server, until the next one ends it.
+        assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1), "{way:?}");
+        assert_eq!(money(&db, account).await, (10, 10), "{way:?}");
+    }
 }
 
 #[tokio::test]
 async fn silence_after_commit_is_asked_about_and_answered_once() {
-    let (mut writer, account, db, armed) = behind(Swallows::Answers).await;
-    let request = [request(account, MARK)];
-    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
-    assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
-    assert_eq!(money(&db, account).await, (10, 10));
-    assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1));
-    assert_eq!(money(&db, account).await, (5, 15));
+    for way in WAYS {
+        let (mut writer, account, db, armed) = behind(Swallows::Answers, way).await;
+        for (n, left) in [(2, (10, 10)), (3, (5, 15))] {
+            let request = [way.request(account, MARK, n)];
+            assert!(accepted(&writer.commit(&[], &[], &request, NOW).await.unwrap().1), "{way:?}");
+            assert!(!armed.load(Ordering::Acquire), "the proxy has seen the message");
+            assert_eq!(money(&db, account).await, left, "{way:?}");
+        }
+    }
+}
+
+/// What was refused as one statement goes the other way, and leaves nothing behind; its account goes there at once for a while.
+#[tokio::test]
+async fn what_does_not_fit_is_told_by_the_other_way() {
+    let url = TestPostgres::start().fresh_database().await;
+    let db = Db::open(&url).await.unwrap();
+    db.migrate().await.unwrap();
+    let (rich, poor) = (account(&db, 1, 100).await, account(&db, 3, 7).await);
+    let Db::Postgres(pool) = &db else { panic!("the URL is of PostgreSQL") };
+    let mut writer = Writer::open(pool, IdSource::new(1)).await.unwrap();
+    // at (ms), requests, verdicts, how many accounts are refused then, money of both then
+    let (plain, keyed) = (|account| request(account, "A"), |account, n| Way::Keyed.request(account, "A", n));
+    let rows: [(i64, Vec<IntakeRequest>, &str, usize, [i64; 2]); 8] = [
+        (0, vec![plain(rich), plain(poor)], "taken, taken", 0, [95, 2]),
+        (1, vec![plain(rich), plain(poor)], "taken, short 2 of 5", 1, [90, 2]),
+        (2, vec![plain(rich)], "taken", 1, [85, 2]),
+        (3, vec![plain(AccountNo(999))], "no account", 2, [85, 2]),
+        (2000, vec![keyed(rich, 1), keyed(rich, 1)], "taken, replayed", 2, [80, 2]),
+        (2001, vec![keyed(rich, 1), keyed(rich, 2)], "replayed, taken", 1, [75, 2]),
+        (86_400_000, vec![keyed(rich, 2)], "replayed", 1, [75, 2]),
+        (3 * 86_400_000, vec![keyed(rich, 2)], "taken", 1, [70, 2]),
+    ];
+    for (at, requests, expected, refused, left) in rows {
+        let verdicts = writer.commit(&[], &[], &requests, NOW + at).await.unwrap().1;
+        let said: Vec<String> = verdicts.iter().map(said).collect();
+        assert_eq!(said.join(", "), expected, "at {at}");
+        assert_eq!(writer.refused.len(), refused, "at {at}");
+        assert_eq!([money(&db, rich).await.0, money(&db, poor).await.0], left, "at {at}");
+    }
+}
+
+fn said(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Accepted { count: 1, .. } => "taken".into(),
+        Verdict::Replayed { .. } => "replayed".into(),
+        Verdict::Short { needed, available } => format!("short {} of {}", available.0, needed.0),
+        Verdict::NoAccount => "no account".into(),
+        other => panic!("{other:?}"),
+    }
 }

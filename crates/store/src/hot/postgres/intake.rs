@@ -99,38 +99,54 @@ const COLUMNS: i16 = 27;
 /// work for 1,000 rows).
 const ROWS_MAX: usize = 250;
 
-/// Sends the messages that were taken. Nothing is read while data is made, so it leaves in pieces. `sink` is open already.
+/// Sends the messages that were taken, in COPYs of `ROWS_MAX`. `opening` is on its way already; what goes into each of the others is made while the
+/// server is busy with the one before. Nothing is read while data is made, so much of it leaves in pieces.
 pub(super) async fn copy(
     writes: &mut Writes<'_, '_>,
-    sink: CopyInSink<Bytes>,
+    mut opening: Opening,
     requests: &[IntakeRequest],
     plan: &Plan<'_>,
 ) -> Result<(), Error> {
     const PIECE: usize = 64 * 1024;
-    let mut sink = Box::pin(sink);
-    let mut data = BytesMut::with_capacity(PIECE + 4096);
-    data.put_slice(HEADER);
-    for (n, (id, batch, message)) in taken(requests, plan).enumerate() {
-        if n > 0 && n % ROWS_MAX == 0 {
-            writes.sent.push(end(sink, data).await?);
-            sink = Box::pin(writes.session.copy(COPY).await?.await?);
-            data = BytesMut::with_capacity(PIECE + 4096);
-            data.put_slice(HEADER);
+    let mut messages = taken(requests, plan).peekable();
+    loop {
+        let mut data = BytesMut::with_capacity(PIECE + 4096);
+        data.put_slice(HEADER);
+        let mut sink = None;
+        for (id, batch, message) in messages.by_ref().take(ROWS_MAX) {
+            put_message(&mut data, id, batch, message);
+            if data.len() >= PIECE {
+                let sink = open(&mut sink, &mut opening).await?;
+                sink.feed(data.split().freeze()).await?;
+                data.reserve(PIECE + 4096);
+            }
         }
-        put_message(&mut data, id, batch, message);
-        if data.len() >= PIECE {
-            sink.feed(data.split().freeze()).await?;
-            data.reserve(PIECE + 4096);
+        open(&mut sink, &mut opening).await?;
+        let sink = sink.expect("it was opened just now");
+        writes.sent.push(end(sink, data).await?);
+        if messages.peek().is_none() {
+            return Ok(());
         }
+        opening = writes.session.copy(COPY).await?;
     }
-    writes.sent.push(end(sink, data).await?);
-    Ok(())
+}
+
+/// A COPY that was asked for.
+type Opening = Answer<'static, CopyInSink<Bytes>>;
+type Sink = Pin<Box<CopyInSink<Bytes>>>;
+
+/// Waits until it is open, once.
+async fn open<'s>(sink: &'s mut Option<Sink>, opening: &mut Opening) -> Result<&'s mut Sink, Error> {
+    if sink.is_none() {
+        *sink = Some(Box::pin(opening.await?));
+    }
+    Ok(sink.as_mut().expect("it is open"))
 }
 
 /// Signature, flags and length of the extension: nothing of either.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-async fn end(mut sink: Pin<Box<CopyInSink<Bytes>>>, mut data: BytesMut) -> Result<Answer<'static>, Error> {
+async fn end(mut sink: Sink, mut data: BytesMut) -> Result<Answer<'static>, Error> {
     data.put_i16(-1);
     // Until the last piece has left, the end would have no room, and all that is asked later would wait behind it.
     sink.send(data.freeze()).await?;

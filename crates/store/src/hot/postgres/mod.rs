@@ -1,5 +1,5 @@
-//! The hot path on PostgreSQL. Statements are sent one behind the other: a commit waits for the server three or four times, whatever it
-//! holds. New messages go by COPY, the rest by one statement per table, columns as arrays through UNNEST.
+//! The hot path on PostgreSQL. Statements are sent one behind the other: a commit waits for the server two to four times, whatever it holds, and
+//! once if it is of plain messages only (`plain`). Others go by COPY, the rest mostly as one statement, columns as arrays.
 
 mod intake;
 mod plain;
@@ -356,7 +356,7 @@ async fn send<'a>(
     }
     let mut writes = Writes::new(session);
     if let Some(copy) = copy {
-        intake::copy(&mut writes, copy.await?, requests, &taken).await?;
+        intake::copy(&mut writes, copy, requests, &taken).await?;
     }
     // Joined first, carried out last: others wait for balances.
     join_money(&mut writes, &settled.money, &taken.holds);

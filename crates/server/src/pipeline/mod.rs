@@ -245,11 +245,12 @@ impl Pipeline {
         let writers = match db {
             Db::Sqlite(_) => vec![Writer::new(pipeline.clone(), Takes::Both, hot).spawn()],
             Db::Postgres(_) => {
-                let beside = Hot::open(db, rand::random()).await?;
-                vec![
-                    Writer::new(pipeline.clone(), Takes::Requests, beside).spawn(),
-                    Writer::new(pipeline.clone(), Takes::Outcomes, hot).spawn(),
-                ]
+                let mut writers = vec![Writer::new(pipeline.clone(), Takes::Outcomes, hot).spawn()];
+                for takes in [Takes::Requests, Takes::Large, Takes::Large] {
+                    let beside = Hot::open(db, rand::random()).await?;
+                    writers.push(Writer::new(pipeline.clone(), takes, beside).spawn());
+                }
+                writers
             }
         };
         let feeder = tokio::spawn(feed::run(pipeline.clone(), reader));

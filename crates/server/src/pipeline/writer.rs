@@ -1,6 +1,7 @@
 //! The thread that commits: it takes what has arrived while its last commit ran, requests and outcomes, and after each commit carries out
-//! what follows. No timer: batches form by themselves, the larger the busier it is. On PostgreSQL there are two, one for requests and one
-//! for outcomes, because a round there takes long, whatever it holds; a message changes state in the second only.
+//! what follows. No timer: batches form by themselves, the larger the busier it is. On PostgreSQL there are several, because a round there takes
+//! long, whatever it holds: one for requests, two for those of many messages, each of which keeps a session of the server busy, and one for
+//! outcomes; a message changes state in that one only.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use carillon_domain::message::State;
 use carillon_smpp::{ReplyTo, Session};
 use carillon_store::StoreError;
-use carillon_store::hot::{IntakeRequest, PartResult, SettleItem, Settled, SpanKey, Verdict};
+use carillon_store::hot::{IntakeRequest, PartResult, SettleItem, Settled, SpanKey, Step, Verdict};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -47,8 +48,10 @@ pub(super) enum Then {
 #[derive(Default)]
 struct Waiting {
     intake: VecDeque<IntakeEntry>,
+    /// Requests of many messages, if others take them than take `intake`.
+    large: VecDeque<IntakeEntry>,
     settle: VecDeque<SettleEntry>,
-    /// Two writers share the work.
+    /// Several writers share the work.
     divided: bool,
     stopped: bool,
 }
@@ -58,8 +61,10 @@ struct Waiting {
 pub(super) enum Takes {
     /// Everything there is.
     Both,
-    /// Requests; another writer takes the outcomes.
+    /// Requests; other writers take the large ones and the outcomes.
     Requests,
+    /// Large requests, one at a time.
+    Large,
     /// Outcomes; another writer takes the requests.
     Outcomes,
 }
@@ -70,8 +75,17 @@ pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     /// For whoever takes requests.
     requests: Condvar,
+    /// For whoever takes large requests and nothing else.
+    large: Condvar,
     /// For whoever takes outcomes and nothing else.
     outcomes: Condvar,
+}
+
+/// From so many messages on, a request is large. More than a program may send at once by SMPP, where answers keep their order.
+const LARGE: usize = 256;
+
+fn is_large(request: &IntakeRequest) -> bool {
+    matches!(request.step, Step::Batch(_)) && request.messages.len() >= LARGE
 }
 
 impl Inbox {
@@ -80,12 +94,13 @@ impl Inbox {
         if waiting.stopped {
             return Err(SubmitError::Unavailable("the server is stopping".into()));
         }
-        if waiting.intake.len() >= max {
+        if waiting.intake.len() + waiting.large.len() >= max {
             return Err(SubmitError::Busy);
         }
-        waiting.intake.push_back(entry);
+        let large = waiting.divided && is_large(&entry.request);
+        if large { &mut waiting.large } else { &mut waiting.intake }.push_back(entry);
         drop(waiting);
-        self.requests.notify_one();
+        if large { &self.large } else { &self.requests }.notify_one();
         Ok(())
     }
 
@@ -102,7 +117,10 @@ impl Inbox {
 
     /// All requests that wait.
     fn take_intake(&self) -> VecDeque<IntakeEntry> {
-        std::mem::take(&mut self.waiting.lock().intake)
+        let mut waiting = self.waiting.lock();
+        let mut all = std::mem::take(&mut waiting.intake);
+        all.append(&mut waiting.large);
+        all
     }
 
     /// Waits a moment if there is nothing. False once stopped and empty.
@@ -112,6 +130,7 @@ impl Inbox {
         let (empty, arrived) = match takes {
             Takes::Both => (intake && settle, &self.requests),
             Takes::Requests => (intake, &self.requests),
+            Takes::Large => (waiting.large.is_empty(), &self.large),
             Takes::Outcomes => (settle, &self.outcomes),
         };
         if empty {
@@ -128,7 +147,10 @@ impl Inbox {
     fn take(&self, takes: Takes, max: usize) -> (Vec<IntakeEntry>, Vec<SettleEntry>) {
         let mut waiting = self.waiting.lock();
         let (mut intake, mut settle) = (Vec::new(), Vec::new());
-        if takes != Takes::Outcomes {
+        if takes == Takes::Large {
+            intake.extend(waiting.large.pop_front());
+        }
+        if matches!(takes, Takes::Both | Takes::Requests) {
             let mut messages = 0;
             let fits = |entry: &&IntakeEntry| {
                 let room = messages < max;
@@ -138,7 +160,7 @@ impl Inbox {
             let count = waiting.intake.iter().take_while(fits).count();
             intake.extend(waiting.intake.drain(..count));
         }
-        if takes != Takes::Requests {
+        if matches!(takes, Takes::Both | Takes::Outcomes) {
             let count = waiting.settle.len().min(max);
             settle.extend(waiting.settle.drain(..count));
         }
@@ -170,7 +192,14 @@ impl Writer {
 
     pub(super) fn spawn(self) -> std::thread::JoinHandle<()> {
         std::thread::Builder::new()
-            .name(if self.takes == Takes::Requests { "writer-in" } else { "writer" }.into())
+            .name(
+                match self.takes {
+                    Takes::Both | Takes::Outcomes => "writer",
+                    Takes::Requests => "writer-in",
+                    Takes::Large => "writer-large",
+                }
+                .into(),
+            )
             .spawn(move || self.run())
             .expect("the system can start one more thread")
     }
@@ -189,7 +218,7 @@ impl Writer {
     pub(super) fn step(&mut self) {
         let (intake, settle) = self.pipeline.0.inbox.take(self.takes, self.pipeline.0.config.commit_max);
         let spans = match self.takes {
-            Takes::Requests => Vec::new(),
+            Takes::Requests | Takes::Large => Vec::new(),
             Takes::Both | Takes::Outcomes => std::mem::take(&mut self.pipeline.0.memory.lock().finished),
         };
         let (items, thens): (Vec<SettleItem>, Vec<Then>) = settle.into_iter().map(|e| (e.item, e.then)).unzip();

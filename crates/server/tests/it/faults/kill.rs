@@ -7,7 +7,7 @@ use carillon::simulator::Behaviour;
 use carillon_smpp::CommandStatus;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::load::{Asked, Load, check_answers};
 use super::world::{Setup, World, number, postgres, quick};
@@ -80,13 +80,15 @@ async fn at_most_once_where_the_connection_says_so() {
         let messages = world.ended().await;
         world.check_money(&messages).await;
         assert_eq!(world.carrier.taken_again(), [], "nothing was sent twice");
-        let unknown = messages.iter().filter(|m| m["error"]["code"] == "outcome_unknown").count();
+        // Of a long message, perhaps one part only.
+        let given_up =
+            |m: &Value| matches!(m["error"]["code"].as_str(), Some("outcome_unknown" | "partially_delivered"));
+        let unknown = messages.iter().filter(|m| given_up(m)).count();
         eprintln!("{} messages, {unknown} of unknown outcome, carrier {:?}", messages.len(), world.carrier.totals());
         assert!(unknown <= times * IN_DOUBT, "{unknown} messages were given up");
         // Codes end at their deadline; all else arrived, or may have and is not sent again.
         let ordinary = messages.iter().filter(|m| m["lane"] != "otp");
-        let lost: Vec<_> =
-            ordinary.filter(|m| m["status"] != "delivered" && m["error"]["code"] != "outcome_unknown").collect();
+        let lost: Vec<_> = ordinary.filter(|m| m["status"] != "delivered" && !given_up(m)).collect();
         assert!(lost.is_empty(), "{lost:?}");
         let answered: usize = asked.iter().map(|a| a.messages).sum();
         assert!(messages.len() >= answered, "{} of {answered} messages are there", messages.len());

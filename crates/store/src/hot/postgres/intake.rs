@@ -238,33 +238,34 @@ impl Row<'_> {
 }
 
 /// The same rows by a statement, for a few: their number is its last value. What none of them has is left out.
-pub(super) fn insert<'r>(messages: &[(MessageId, &'r NewMessage)]) -> (String, Vec<Param<'r>>) {
+pub(super) fn insert<'r>(messages: &[(MessageId, Option<Uuid>, &'r NewMessage)]) -> (String, Vec<Param<'r>>) {
     let mut columns = Columns::default();
-    let all = |of: fn(&NewMessage) -> i16| messages.iter().map(|(_, m)| of(m)).collect::<Vec<_>>();
-    columns.of("account_no", "bigint", messages.iter().map(|(id, _)| id.account().as_i64()).collect::<Vec<_>>());
-    columns.of("id", "uuid", messages.iter().map(|(id, _)| id.0).collect::<Vec<_>>());
+    let all = |of: fn(&NewMessage) -> i16| messages.iter().map(|(.., m)| of(m)).collect::<Vec<_>>();
+    columns.of("account_no", "bigint", messages.iter().map(|(id, ..)| id.account().as_i64()).collect::<Vec<_>>());
+    columns.of("id", "uuid", messages.iter().map(|(id, ..)| id.0).collect::<Vec<_>>());
     columns.of("state", "smallint", all(|m| m.state().number()));
     columns.of("lane", "smallint", all(|m| m.lane.number()));
     columns.of("category", "smallint", all(|m| m.category.number()));
-    columns.of("flags", "integer", messages.iter().map(|(_, m)| m.flags.0).collect::<Vec<_>>());
+    columns.of("flags", "integer", messages.iter().map(|(.., m)| m.flags.0).collect::<Vec<_>>());
     columns.of("encoding", "smallint", all(|m| m.encoding));
-    columns.of("parts", "integer", messages.iter().map(|(_, m)| i32::from(m.parts)).collect::<Vec<_>>());
-    columns.of("phone", "bytea", messages.iter().map(|(_, m)| seal_phone(m.phone).to_vec()).collect::<Vec<_>>());
-    columns.of("phone_tag", "bigint", messages.iter().map(|(_, m)| m.phone_tag).collect::<Vec<_>>());
-    columns.of("unit_price", "bigint", messages.iter().map(|(_, m)| m.unit_price.0).collect::<Vec<_>>());
-    columns.of("held", "bigint", messages.iter().map(|(_, m)| m.held().0).collect::<Vec<_>>());
-    columns.of("expires_at", "bigint", messages.iter().map(|(_, m)| m.expires_at).collect::<Vec<_>>());
+    columns.of("parts", "integer", messages.iter().map(|(.., m)| i32::from(m.parts)).collect::<Vec<_>>());
+    columns.of("phone", "bytea", messages.iter().map(|(.., m)| seal_phone(m.phone).to_vec()).collect::<Vec<_>>());
+    columns.of("phone_tag", "bigint", messages.iter().map(|(.., m)| m.phone_tag).collect::<Vec<_>>());
+    columns.of("unit_price", "bigint", messages.iter().map(|(.., m)| m.unit_price.0).collect::<Vec<_>>());
+    columns.of("held", "bigint", messages.iter().map(|(.., m)| m.held().0).collect::<Vec<_>>());
+    columns.of("expires_at", "bigint", messages.iter().map(|(.., m)| m.expires_at).collect::<Vec<_>>());
     columns.of("country", "smallint", all(NewMessage::country_number));
-    columns.maybe("sender", "text", messages.iter().map(|(_, m)| m.sender.as_deref()));
-    columns.maybe("body", "bytea", messages.iter().map(|(_, m)| m.own_body.then(|| seal_text(&m.body))));
-    columns.maybe("otp_code", "bytea", messages.iter().map(|(_, m)| m.otp_code.as_deref().map(seal_text)));
-    columns.maybe("reference", "integer", messages.iter().map(|(_, m)| m.reference.map(i32::from)));
-    let extra = || messages.iter().map(|(_, m)| m.extra.as_deref());
+    columns.maybe("batch_id", "uuid", messages.iter().map(|(_, batch, _)| *batch));
+    columns.maybe("sender", "text", messages.iter().map(|(.., m)| m.sender.as_deref()));
+    columns.maybe("body", "bytea", messages.iter().map(|(.., m)| m.own_body.then(|| seal_text(&m.body))));
+    columns.maybe("otp_code", "bytea", messages.iter().map(|(.., m)| m.otp_code.as_deref().map(seal_text)));
+    columns.maybe("reference", "integer", messages.iter().map(|(.., m)| m.reference.map(i32::from)));
+    let extra = || messages.iter().map(|(.., m)| m.extra.as_deref());
     columns.maybe("client_ref", "text", extra().map(|e| e?.client_ref.as_deref()));
     columns.maybe("tags", "text", extra().map(|e| e?.tags.as_deref()));
     columns.maybe("callback_url", "text", extra().map(|e| e?.callback_url.as_deref()));
-    columns.maybe("media", "text", messages.iter().map(|(_, m)| m.media_json()));
-    columns.maybe("mms_price", "bigint", messages.iter().map(|(_, m)| Some(m.mms_price()?.0)));
+    columns.maybe("media", "text", messages.iter().map(|(.., m)| m.media_json()));
+    columns.maybe("mms_price", "bigint", messages.iter().map(|(.., m)| Some(m.mms_price()?.0)));
     let Columns { names, values, mut params } = columns;
     params.push(Box::new(messages.len() as i32));
     let count = params.len();
@@ -364,11 +365,13 @@ async fn insert_links<'p>(
     writes.put(sql, params![accounts, ids, codes, messages, batches, tags, targets, ends]).await
 }
 
+pub(super) const INSERT_BATCH: &str =
+    "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags,
+                        refusals, created_at)
+     VALUES ($1, $2, $3, $4, $5, $5, 0, 0, 0, $6, $7, 0, $8, $9, $10, $11)";
+
 async fn write_batches<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, now: i64) -> Result<(), Error> {
     for b in &plan.batches {
-        let sql = "INSERT INTO batch (account_no, id, state, body, total, queued, sent, delivered, failed, parts, held, captured, client_ref, tags,
-                                      refusals, created_at)
-                   VALUES ($1, $2, $3, $4, $5, $5, 0, 0, 0, $6, $7, 0, $8, $9, $10, $11)";
         let key = params![b.account.as_i64(), b.batch.id.0, i16::from(b.accepted)];
         let totals = params![
             b.batch.body.as_deref().map(seal_text),
@@ -377,7 +380,7 @@ async fn write_batches<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, now: i6
             b.totals.held.0
         ];
         let rest = params![b.batch.client_ref.as_deref(), b.batch.tags.as_deref(), refusals_json(&b.refusals), now];
-        writes.put(sql, key.into_iter().chain(totals).chain(rest).collect()).await?;
+        writes.put(INSERT_BATCH, key.into_iter().chain(totals).chain(rest).collect()).await?;
     }
     for run in &plan.runs {
         let id = run.step.run.0;

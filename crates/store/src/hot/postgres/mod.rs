@@ -1,5 +1,5 @@
 //! The hot path on PostgreSQL. Statements are sent one behind the other: a commit waits for the server two to four times, whatever it holds, and
-//! once if it is of plain messages only (`plain`). Others go by COPY, the rest mostly as one statement, columns as arrays.
+//! once if it is of plain messages only (`plain`). Many messages go by COPY, the rest mostly as one statement, columns as arrays.
 
 mod intake;
 mod plain;

@@ -1,10 +1,11 @@
-//! A round of plain messages as one statement, which the server answers once: it holds the money if all of it is there, and stores nothing otherwise.
-//! What does not fit, it refuses; then the round goes the way of all others, which says for each request why.
+//! A round of plain messages and batches, for which nothing is read first: the server answers it once. It holds the money if all of it is there,
+//! and stores nothing otherwise. What does not fit, it refuses; then the round goes the way of all others, which says for each request why.
 
 use std::collections::BTreeMap;
 
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::money::Money;
+use uuid::Uuid;
 
 use super::session::{Session, Writes, params};
 use super::{LOCK, LOG_USAGE, Sent, Trace, intake};
@@ -44,14 +45,16 @@ impl Refused {
     }
 }
 
-/// Whether requests may go this way: messages that stand alone, to be sent at once, of accounts none of which was refused of late.
+/// Whether requests may go this way: messages that stand alone, or of a batch in one go, to be sent at once, of accounts none of which was refused
+/// of late.
 pub(super) fn fits(requests: &[IntakeRequest], refused: &Refused, now: i64) -> bool {
     let plain = |m: &NewMessage| m.due_at.is_none() && m.extra.as_ref().is_none_or(|e| e.links.is_empty());
-    let messages: usize = requests.iter().map(|r| r.messages.len()).sum();
-    (1..=MESSAGES_MAX).contains(&messages)
-        && requests
-            .iter()
-            .all(|r| matches!(r.step, Step::Message) && r.messages.iter().all(plain) && !refused.has(r.account, now))
+    requests.iter().any(|r| !r.messages.is_empty())
+        && requests.iter().all(|r| {
+            matches!(r.step, Step::Message | Step::Batch(_))
+                && r.messages.iter().all(plain)
+                && !refused.has(r.account, now)
+        })
 }
 
 /// Sends it.
@@ -65,11 +68,9 @@ pub(super) async fn send<'a>(
     let available = holds.keys().map(|account| (*account, Money(i64::MAX))).collect();
     let mut plan = crate::hot::intake::plan(requests, &Read { available, ..Read::default() }, ids, now);
     holds.append(&mut plan.holds);
-    let messages: Vec<(MessageId, &NewMessage)> =
-        intake::taken(requests, &plan).map(|(id, _, message)| (id, message)).collect();
     let mut tally = Tally::default();
-    for (id, message) in &messages {
-        tally.accepted(*id, None, message.country_number(), 1);
+    for (id, batch, message) in intake::taken(requests, &plan) {
+        tally.accepted(id, batch, message.country_number(), 1);
     }
 
     let accounts: Vec<i64> = holds.keys().map(|account| account.as_i64()).collect();
@@ -79,27 +80,43 @@ pub(super) async fn send<'a>(
     if let Some(counts) = tally.bytes() {
         writes.join(LOG_USAGE, params![counts]);
     }
-    let (sql, values) = intake::insert(&messages);
-    writes.join(&sql, values);
+    let first = intake::taken(requests, &plan).next().map(|(id, ..)| id);
+    let messages: Vec<(MessageId, Option<Uuid>, &NewMessage)> =
+        intake::taken(requests, &plan).take(MESSAGES_MAX + 1).collect();
+    let few = messages.len() <= MESSAGES_MAX;
+    if few {
+        let (sql, values) = intake::insert(&messages);
+        writes.join(&sql, values);
+    }
     intake::join(&mut writes, &plan, now);
     let keyed = requests.iter().filter_map(|r| Some((r.account.as_i64(), r.key.as_ref()?.key.to_vec())));
     let (key_accounts, keys): (Vec<i64>, Vec<Vec<u8>>) = keyed.unzip();
     let count = accounts.len() as i64;
-    if keys.is_empty() {
-        let (sql, values) = writes.take_joined(ALL_HELD, params![count]);
+    let locks = !keys.is_empty();
+    let (sql, values) = match locks {
+        false => writes.take_joined(ALL_HELD, params![count]),
+        // Whether a key was used is only known once nobody else can use it: a statement sees what there was when it began.
+        true => writes.take_joined(ALL_HELD_AND_NEW, params![count, key_accounts, keys, day_of(now), day_of(now) - 1]),
+    };
+    if few && !locks && plan.batches.is_empty() {
         writes.put(&sql, values).await?;
     } else {
-        // Whether a key was used is only known once nobody else can use it: a statement sees what there was when it began.
-        let (sql, values) =
-            writes.take_joined(ALL_HELD_AND_NEW, params![count, key_accounts, keys, day_of(now), day_of(now) - 1]);
-        writes.session.prepare(&[&sql]).await?;
+        writes.session.prepare(&[&sql, intake::INSERT_BATCH]).await?;
         writes.put("BEGIN", Vec::new()).await?;
-        writes.put(LOCK, params![accounts]).await?;
+        if !few {
+            let opening = writes.session.copy(intake::COPY).await?;
+            intake::copy(&mut writes, opening, requests, &plan).await?;
+        }
+        if locks {
+            writes.put(LOCK, params![accounts]).await?;
+        }
         writes.put(&sql, values).await?;
+        intake::write(&mut writes, requests, &plan, now).await?;
         writes.put("COMMIT", Vec::new()).await?;
     }
-    let trace = messages.first().map_or(Trace::Nothing, |(id, _)| Trace::Message(*id));
-    Ok(Sent { answers: writes.sent, trace, done: (Vec::new(), plan.verdicts) })
+    let answers = writes.sent;
+    let trace = first.map_or(Trace::Nothing, Trace::Message);
+    Ok(Sent { answers, trace, done: (Vec::new(), plan.verdicts) })
 }
 
 /// One by one, in the order given, which is that of all who lock balances.

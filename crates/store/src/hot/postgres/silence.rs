@@ -98,15 +98,16 @@ fn request(account: AccountNo, body: &str) -> IntakeRequest {
     IntakeRequest { account, key: None, step: Step::Message, messages: vec![message] }
 }
 
-/// The ways a request goes: as one statement, as one behind locks, and as all others.
+/// The ways a request goes: as one statement, as one behind locks, as one behind a COPY, and as all others.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Way {
     Plain,
     Keyed,
+    Large,
     Scheduled,
 }
 
-const WAYS: [Way; 3] = [Way::Plain, Way::Keyed, Way::Scheduled];
+const WAYS: [Way; 4] = [Way::Plain, Way::Keyed, Way::Large, Way::Scheduled];
 
 impl Way {
     /// The n-th request that goes so.
@@ -115,6 +116,11 @@ impl Way {
         match self {
             Way::Plain => {}
             Way::Keyed => request.key = Some(IdempotencyKey { key: [n; 16], fingerprint: [n; 16] }),
+            // Too many for a statement, at the price of one. The last COPY brings the mark.
+            Way::Large => {
+                let free = NewMessage { unit_price: Money::ZERO, body: "Free".into(), ..request.messages[0].clone() };
+                request.messages.splice(..0, std::iter::repeat_n(free, 299));
+            }
             Way::Scheduled => request.messages[0].due_at = Some(NOW + 500),
         }
         request
@@ -161,7 +167,7 @@ async fn money(db: &Db, account: AccountNo) -> (i64, i64) {
 }
 
 fn accepted(verdicts: &[Verdict]) -> bool {
-    matches!(verdicts, [Verdict::Accepted { count: 1, .. }])
+    matches!(verdicts, [Verdict::Accepted { count: 1 | 300, .. }])
 }
 
 #[tokio::test]

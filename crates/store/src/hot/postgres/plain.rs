@@ -101,7 +101,8 @@ pub(super) async fn send<'a>(
     if few && !locks && plan.batches.is_empty() {
         writes.put(&sql, values).await?;
     } else {
-        writes.session.prepare(&[&sql, intake::INSERT_BATCH]).await?;
+        // All of it: what is prepared later waits behind rows that nobody takes.
+        writes.session.prepare(&["BEGIN", &sql, intake::INSERT_BATCH, "COMMIT"]).await?;
         writes.put("BEGIN", Vec::new()).await?;
         if !few {
             let opening = writes.session.copy(intake::COPY).await?;

@@ -1,9 +1,13 @@
 //! What is taken, what is refused, and what stands in the store then.
 
+use std::sync::Arc;
+
 use carillon_domain::id::{AccountNo, MessageId};
-use carillon_domain::message::Lane;
+use carillon_domain::media::{MessageFile, Mms};
+use carillon_domain::message::{Category, Flags, Lane};
 use carillon_domain::money::Money;
-use carillon_store::hot::{IntakeRequest, NewMessage, SpanKey, Step, Totals, Verdict};
+use carillon_domain::phone::Country;
+use carillon_store::hot::{Extra, IntakeRequest, NewMessage, SpanKey, Step, Totals, Verdict};
 
 use crate::world::{NOON, PRICE, World, keyed, message, on_both, one, said, shared};
 
@@ -47,6 +51,45 @@ async fn a_commit_may_be_large() {
         assert_eq!(verdicts(w, &[request]).await, ["accepted 5000"]);
         assert_eq!(w.count("message").await, 5000);
         assert_eq!(w.money(a).await, "75000/25000/0");
+    })
+    .await;
+}
+
+/// PostgreSQL gets few messages by a statement and many by COPY.
+#[tokio::test]
+async fn a_row_is_the_same_whichever_way_it_was_stored() {
+    on_both(async |w: &mut World| {
+        let a = w.account(100_000).await;
+        let mms = Mms { files: vec![MessageFile::elsewhere("https://a.example/b.png")], links: true };
+        let extra = Extra {
+            client_ref: Some("c".into()),
+            tags: Some(r#"["t"]"#.into()),
+            callback_url: Some("https://a.example/c".into()),
+            mms: Some(Arc::new(mms)),
+            mms_price: Some(Money(12)),
+            links: Vec::new(),
+        };
+        let full = NewMessage {
+            category: Category::Promotional,
+            flags: Flags::EVENTS,
+            encoding: 1,
+            country: Country::parse("DE"),
+            sender: Some("Shop".into()),
+            otp_code: Some("1234".into()),
+            reference: Some(7),
+            extra: Some(Box::new(extra)),
+            ..message(1, 3)
+        };
+        for (variant, one_of_it) in [(1, message(1, 1)), (2, full)] {
+            for count in [1, 300] {
+                let messages = vec![one_of_it.clone(); count];
+                let request = IntakeRequest { account: a, key: None, step: Step::Message, messages };
+                assert_eq!(verdicts(w, &[request]).await, [format!("accepted {count}")]);
+            }
+            let columns = "account_no, batch_id, state, lane, category, flags, encoding, parts, phone, phone_tag, sender, body, otp_code,
+                unit_price, held, captured, attempts, reference, due_at, expires_at, client_ref, tags, callback_url, media, mms_price, country";
+            assert_eq!(w.count(&format!("(SELECT DISTINCT {columns} FROM message) AS rows")).await, variant);
+        }
     })
     .await;
 }

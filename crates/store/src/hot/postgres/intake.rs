@@ -237,7 +237,8 @@ impl Row<'_> {
     }
 }
 
-/// The same rows by a statement, for a few: their number is its last value. What none of them has is left out.
+/// The same rows by a statement, for a few: their number is its last value. What is rare and none of them has is left out, the same columns
+/// together, so that there are few such statements: the server keeps each prepared.
 pub(super) fn insert<'r>(messages: &[(MessageId, Option<Uuid>, &'r NewMessage)]) -> (String, Vec<Param<'r>>) {
     let mut columns = Columns::default();
     let all = |of: fn(&NewMessage) -> i16| messages.iter().map(|(.., m)| of(m)).collect::<Vec<_>>();
@@ -255,17 +256,21 @@ pub(super) fn insert<'r>(messages: &[(MessageId, Option<Uuid>, &'r NewMessage)])
     columns.of("held", "bigint", messages.iter().map(|(.., m)| m.held().0).collect::<Vec<_>>());
     columns.of("expires_at", "bigint", messages.iter().map(|(.., m)| m.expires_at).collect::<Vec<_>>());
     columns.of("country", "smallint", all(NewMessage::country_number));
+    columns.of("sender", "text", messages.iter().map(|(.., m)| m.sender.as_deref()).collect::<Vec<_>>());
+    let body = |m: &NewMessage| m.own_body.then(|| seal_text(&m.body));
+    columns.of("body", "bytea", messages.iter().map(|(.., m)| body(m)).collect::<Vec<_>>());
     columns.maybe("batch_id", "uuid", messages.iter().map(|(_, batch, _)| *batch));
-    columns.maybe("sender", "text", messages.iter().map(|(.., m)| m.sender.as_deref()));
-    columns.maybe("body", "bytea", messages.iter().map(|(.., m)| m.own_body.then(|| seal_text(&m.body))));
     columns.maybe("otp_code", "bytea", messages.iter().map(|(.., m)| m.otp_code.as_deref().map(seal_text)));
     columns.maybe("reference", "integer", messages.iter().map(|(.., m)| m.reference.map(i32::from)));
-    let extra = || messages.iter().map(|(.., m)| m.extra.as_deref());
-    columns.maybe("client_ref", "text", extra().map(|e| e?.client_ref.as_deref()));
-    columns.maybe("tags", "text", extra().map(|e| e?.tags.as_deref()));
-    columns.maybe("callback_url", "text", extra().map(|e| e?.callback_url.as_deref()));
-    columns.maybe("media", "text", messages.iter().map(|(.., m)| m.media_json()));
-    columns.maybe("mms_price", "bigint", messages.iter().map(|(.., m)| Some(m.mms_price()?.0)));
+    if messages.iter().any(|(.., m)| m.extra.is_some()) {
+        let extra = || messages.iter().map(|(.., m)| m.extra.as_deref());
+        columns.of("client_ref", "text", extra().map(|e| e?.client_ref.as_deref()).collect::<Vec<_>>());
+        columns.of("tags", "text", extra().map(|e| e?.tags.as_deref()).collect::<Vec<_>>());
+        columns.of("callback_url", "text", extra().map(|e| e?.callback_url.as_deref()).collect::<Vec<_>>());
+        columns.of("media", "text", messages.iter().map(|(.., m)| m.media_json()).collect::<Vec<_>>());
+        let price = |m: &NewMessage| m.mms_price().map(|price| price.0);
+        columns.of("mms_price", "bigint", messages.iter().map(|(.., m)| price(m)).collect::<Vec<_>>());
+    }
     let Columns { names, values, mut params } = columns;
     params.push(Box::new(messages.len() as i32));
     let count = params.len();

@@ -124,7 +124,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Requests as one statement. `None` if they do not fit, and nothing happened.
+    /// Requests as a plain round. `None` if they do not fit, and nothing happened.
     async fn commit_plain(&mut self, requests: &[IntakeRequest], now: i64) -> Result<Option<Done>, StoreError> {
         let mut session = self.session().await?;
         let unused = self.ids.clone();

@@ -230,7 +230,7 @@ pub(super) fn refused(error: &Error) -> bool {
     error.as_db_error().is_some_and(|e| e.parsed_severity() == Some(Severity::Error))
 }
 
-/// Whether a round that is one statement was refused because it does not fit (`plain`), rather than for want of anything.
+/// Whether a plain round was refused because it does not fit, rather than for want of anything.
 pub(super) fn did_not_fit(error: &Error) -> bool {
     refused(error) && matches!(error.code(), Some(&SqlState::DIVISION_BY_ZERO | &SqlState::UNIQUE_VIOLATION))
 }

@@ -3,6 +3,7 @@
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{PartState, State};
 use carillon_store::hot::{IntakeRequest, NewMessage, PartResult, SettleItem, SpanKey, Step, Verdict};
+use carillon_store::testing::TestPostgres;
 
 use crate::settle::outcome;
 use crate::world::{NOON, World, message, on_both, one, shared};
@@ -83,4 +84,38 @@ async fn what_has_its_own_time_is_read_in_its_order() {
         assert_eq!(w.count("due_at").await, 5);
     })
     .await;
+}
+
+/// On PostgreSQL a statement's plan is made while tables are empty, and kept.
+#[tokio::test]
+async fn reading_what_is_due_looks_at_nothing_else() {
+    let mut w = World::open(Some(TestPostgres::start().fresh_database().await)).await;
+    let a = w.account(100_000).await;
+    let start = (i64::MIN, AccountNo(0), MessageId(uuid::Uuid::nil()));
+    for _ in 0..20 {
+        assert!(w.reader.due_messages(start, NOON, 10).await.unwrap().is_empty());
+        assert!(w.reader.span_messages(SpanKey { first: MessageId::new(1, 1, a) }, 0, 9).await.unwrap().is_empty());
+    }
+    let batch = w.batch(a, false);
+    let request = IntakeRequest { account: a, key: None, step: Step::Batch(batch), messages: shared(3_000) };
+    let Verdict::Accepted { span: Some(span), .. } = w.intake(&[request]).await[0] else { panic!() };
+    let scheduled = one(a, NewMessage { due_at: Some(NOON), ..message(1, 1) });
+    w.intake(&vec![scheduled; 200]).await;
+    for from in 0..10 {
+        assert_eq!(w.reader.span_messages(span, from, from + 3).await.unwrap().len(), 3);
+    }
+    let (mut after, mut pages) = (start, 0);
+    while let Some((due, last)) = w.reader.due_messages(after, NOON, 10).await.unwrap().last() {
+        after = (*due, last.id.account(), last.id);
+        pages += 1;
+    }
+    assert_eq!(pages, 20);
+    // What a session counted is known once it has ended.
+    w.reopen().await;
+    let reading = "pg_stat_activity WHERE datname = current_database() AND query LIKE '%FROM due_at d%' AND pid <> pg_backend_pid()";
+    while w.count(reading).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    let sql = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'message'";
+    assert_eq!(w.numbers(sql).await, [[Some(0), Some(10 * 3 + 200)]]);
 }

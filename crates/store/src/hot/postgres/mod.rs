@@ -32,6 +32,18 @@ pub(crate) use read::Reader;
 /// How long the server may be silent. Longer than it waits for a lock, or for a slow disk.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Every statement here finds rows by their keys, and in their order. Plans made while the tables were small would scan, hash and sort them for
+/// ever after.
+const PLANS: [(&str, &str); 7] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
 /// The one writer of the hot path in this process, on a connection of its own.
 pub struct Writer {
     door: Door,
@@ -66,15 +78,7 @@ enum Trace {
 
 impl Writer {
     pub(super) async fn open(pool: &PgPool, ids: IdSource) -> Result<Writer, StoreError> {
-        // Every statement here finds rows by their keys. Plans made while the tables were small would scan and hash them for ever after.
-        let plans = [
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-        ];
-        let door = Door::new(&pool.connect_options().as_ref().clone().options(plans), PATIENCE)?;
+        let door = Door::new(&pool.connect_options().as_ref().clone().options(PLANS), PATIENCE)?;
         // A connection belongs to the runtime it is made in: the writer makes its own. This one only shows that it can.
         door.open(None).await?;
         Ok(Writer {

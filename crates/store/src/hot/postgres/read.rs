@@ -6,21 +6,24 @@ use std::sync::Arc;
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{Flags, Lane, State};
 use sqlx::Row as _;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use uuid::Uuid;
 
+use super::{PATIENCE, PLANS};
 use crate::StoreError;
 use crate::hot::settle::parts_of;
 use crate::hot::{Attempted, Claim, DueSpan, QueuedMessage, SharedByBatch, SpanKey, open_media, open_phone, open_text};
 
 /// Reads what is due.
 pub struct Reader {
+    /// A connection of its own, for its plans.
     pool: PgPool,
 }
 
 impl Reader {
     pub(crate) fn open(pool: &PgPool) -> Reader {
-        Reader { pool: pool.clone() }
+        let options = pool.connect_options().as_ref().clone().options(PLANS);
+        Reader { pool: PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options) }
     }
 
     pub(crate) async fn spans(&mut self) -> Result<Vec<DueSpan>, StoreError> {
@@ -66,10 +69,12 @@ impl Reader {
         until: i64,
         limit: u32,
     ) -> Result<Vec<(i64, QueuedMessage)>, StoreError> {
+        // OFFSET 0: each message is looked up by its key. Otherwise the server, which saw the tables small, may as well go through all of them.
         let rows = sqlx::query(concat!(
             "SELECT ",
             queued_columns!(),
-            ", d.due_at FROM due_at d JOIN message m ON m.account_no = d.account_no AND m.id = d.message_id
+            ", d.due_at FROM due_at d
+             CROSS JOIN LATERAL (SELECT * FROM message m WHERE m.account_no = d.account_no AND m.id = d.message_id OFFSET 0) m
              WHERE (d.due_at, d.account_no, d.message_id) > ($1, $2, $3) AND d.due_at <= $4 AND m.state IN (0, 1)
              AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.account_no = m.account_no AND b.id = m.batch_id AND b.state = 0)
              ORDER BY d.due_at, d.account_no, d.message_id LIMIT $5"

@@ -34,12 +34,16 @@ impl TestPostgres {
         static CLUSTER: OnceLock<TestPostgres> = OnceLock::new();
         CLUSTER.get_or_init(|| match std::env::var(CLUSTER_URL_VARIABLE) {
             Ok(admin_url) => TestPostgres { admin_url, _lifeline: None },
-            Err(_) => TestPostgres::start_private(),
+            Err(_) => TestPostgres::private(),
         })
     }
 
+    /// A cluster for this caller alone, which may crash it. It ends with its owner.
+    ///
+    /// # Panics
+    /// As `start`.
     #[expect(clippy::zombie_processes, reason = "the script ends with this process, when its stdin closes")]
-    fn start_private() -> TestPostgres {
+    pub fn private() -> TestPostgres {
         let mut script = Command::new(CLUSTER_SCRIPT)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -51,6 +55,20 @@ impl TestPostgres {
             .expect("the script prints one line of UTF-8");
         assert!(!url.is_empty(), "no PostgreSQL for this test: see the message of scripts/postgres above");
         TestPostgres { admin_url: url.trim_end().to_owned(), _lifeline: script.stdin.take() }
+    }
+
+    /// Signals the process that writes out what was committed without waiting. Without it (`STOP`) that stays in memory; its death (`KILL`) is a
+    /// crash of the whole server, which then recovers by itself.
+    ///
+    /// # Panics
+    /// When the cluster does not answer.
+    pub async fn signal_log_writer(&self, signal: &str) {
+        let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
+        let mut connection = options.connect().await.expect("the cluster answers");
+        let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+        let process: i32 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("every cluster has one");
+        let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the process is ours");
     }
 
     /// The URL of a new, empty database that no other test uses. It is gone with the cluster.

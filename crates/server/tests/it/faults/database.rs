@@ -10,6 +10,7 @@ use sqlx::{Connection, Executor};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::load::{Load, check_answers};
 use super::world::{Setup, World, number, postgres, quick};
 
 /// While the database is away and outcomes wait for it, a request is refused; once it is back, all that was accepted is delivered.
@@ -126,4 +127,23 @@ impl Wire {
     fn mend(&self) {
         *self.cut.lock() = CancellationToken::new();
     }
+}
+
+/// Requests whose commit it took back are refused, outcomes are settled again, and all goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_crashes_three_times() {
+    let postgres = TestPostgres::private();
+    let database = postgres.fresh_database().await;
+    let world = World::new(Setup { behaviour: quick(), database, ..Setup::default() }).await;
+    let load = Load::start(&world.api, 16);
+    for _ in 0..3 {
+        let taken = world.carrier.totals().accepted;
+        world.carrier_until("messages go out", |t| t.accepted > taken + 200).await;
+        postgres.signal_log_writer("KILL").await;
+    }
+    let asked = load.stop().await;
+    let messages = world.ended().await;
+    world.check_money(&messages).await;
+    assert_eq!(world.carrier.taken_again(), [], "what was sent is known");
+    check_answers(&world.api, &asked, &messages).await;
 }

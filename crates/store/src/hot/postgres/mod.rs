@@ -55,6 +55,9 @@ pub struct Writer {
     ids: IdSource,
     refused: plain::Refused,
     pub(super) watched: Watched,
+    /// The session's row of `hot_round`, and the last number written there.
+    row: i64,
+    rounds: i64,
 }
 
 type Done = (Vec<Settled>, Vec<Verdict>);
@@ -66,12 +69,10 @@ struct Sent<'p> {
     done: Done,
 }
 
-/// By what the server tells later whether a transaction happened.
+/// By what the server tells later whether a transaction happened. Not by its number: one that a crash took back is given again.
 enum Trace {
-    /// Nothing was locked, and what little was written may be written again.
-    Nothing,
-    /// Its number.
-    Transaction(String),
+    /// What it wrote to `hot_round`.
+    Round { writer: i64, number: i64 },
     /// A message it stored.
     Message(MessageId),
 }
@@ -82,6 +83,8 @@ impl Writer {
         // A connection belongs to the runtime it is made in: the writer makes its own. This one only shows that it can.
         door.open(None).await?;
         Ok(Writer {
+            row: ids.clone().take(1) as i64,
+            rounds: 0,
             door,
             patience: PATIENCE,
             session: None,
@@ -99,6 +102,8 @@ impl Writer {
         let opened = timeout(self.patience, self.door.open(self.lost.as_ref())).await;
         let mut session = opened.map_err(|_| silent())??;
         self.lost = None;
+        // A row for each session: what comes after a crash must not be taken for what was lost in it.
+        self.row += 1 << 41;
         timeout(self.patience, session.prepare(&READS)).await.map_err(|_| silent())??;
         Ok(session)
     }
@@ -116,8 +121,8 @@ impl Writer {
             return Ok(done);
         }
         let mut session = self.session().await?;
-        let sending = send(&mut session, items, spans_done, requests, &mut self.ids, &self.watched, now);
-        let sent = timeout(self.patience, sending).await;
+        let patience = self.patience;
+        let sent = timeout(patience, send(&mut session, items, spans_done, requests, self, now)).await;
         let done = match self.finish(session, sent).await? {
             Ok(done) => done,
             Err((session, error)) => return Err(self.undone(session, error.into()).await),
@@ -192,11 +197,7 @@ impl Writer {
     async fn happened(&mut self, trace: &Trace, lost: &Backend) -> Result<bool, StoreError> {
         let asked_at = Instant::now();
         loop {
-            let known = match trace {
-                Trace::Nothing => Ok(Some(false)),
-                Trace::Transaction(number) => self.status(number).await,
-                Trace::Message(id) => self.stored(*id, lost).await,
-            };
+            let known = self.known(trace, lost).await;
             if let Ok(Some(happened)) = known {
                 return Ok(happened);
             }
@@ -207,26 +208,27 @@ impl Writer {
         }
     }
 
-    /// Whether a transaction was committed; `None` while it goes on.
-    async fn status(&mut self, transaction: &str) -> Result<Option<bool>, StoreError> {
-        let sql = "SELECT COALESCE(pg_xact_status($1::text::xid8), '')";
-        let rows = self.ask(sql, params![transaction]).await?;
-        let status: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?;
-        Ok(match status {
-            Some("committed") => Some(true),
-            Some("aborted") => Some(false),
-            _ => None,
-        })
-    }
-
-    /// Whether a message is there; `None` while the session that sent it goes on. Asked in this order: a statement sees what was there when it began.
-    async fn stored(&mut self, id: MessageId, by: &Backend) -> Result<Option<bool>, StoreError> {
+    /// Whether a transaction was committed; `None` while the session that sent it goes on. Asked in this order: a statement sees what was there
+    /// when it began.
+    async fn known(&mut self, trace: &Trace, by: &Backend) -> Result<Option<bool>, StoreError> {
         let sql = "SELECT FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
         if !self.ask(sql, params![by.number, by.began.as_str()]).await?.is_empty() {
             return Ok(None);
         }
-        let sql = "SELECT FROM message WHERE account_no = $1 AND id = $2";
-        Ok(Some(!self.ask(sql, params![id.account().as_i64(), id.0]).await?.is_empty()))
+        self.is_there(trace).await.map(Some)
+    }
+
+    async fn is_there(&mut self, trace: &Trace) -> Result<bool, StoreError> {
+        let found = match *trace {
+            Trace::Round { writer, number } => {
+                self.ask("SELECT FROM hot_round WHERE writer = $1 AND round = $2", params![writer, number]).await?
+            }
+            Trace::Message(id) => {
+                let sql = "SELECT FROM message WHERE account_no = $1 AND id = $2";
+                self.ask(sql, params![id.account().as_i64(), id.0]).await?
+            }
+        };
+        Ok(!found.is_empty())
     }
 
     /// Asks by itself, and waits.
@@ -254,6 +256,8 @@ impl Writer {
     pub(super) async fn discard_loading(&mut self) -> Result<u64, StoreError> {
         let mut session = self.session().await?;
         session.rows("BEGIN", Vec::new()).await?;
+        // Of writers that ended with their process.
+        session.rows("DELETE FROM hot_round", Vec::new()).await?;
         let sql = "SELECT account_no, id FROM batch WHERE state = 0 ORDER BY account_no, id FOR UPDATE";
         let loading = session.rows(sql, Vec::new()).await?;
         let mut tally = Tally::default();
@@ -318,10 +322,10 @@ async fn send<'a>(
     items: &'a [SettleItem],
     spans_done: &'a [SpanKey],
     requests: &'a [IntakeRequest],
-    ids: &mut IdSource,
-    watched: &Watched,
+    writer: &mut Writer,
     now: i64,
 ) -> Result<Sent<'a>, StoreError> {
+    let ids = &mut writer.ids;
     let begun = session.ask("BEGIN", Vec::new()).await?;
     let (mut wanted, mut read) = settle::read_open(session, items).await?;
     // Everybody locks in one order, so that nobody waits for one another: messages, balances, batches, each in the order of their keys. Requests
@@ -340,12 +344,12 @@ async fn send<'a>(
         false => Some(session.copy(intake::COPY).await?),
     };
     begun.await?;
-    let settling = settle::take_rows(rows, &mut read).await?;
-    let (mut balances, taking) = match locks {
+    settle::take_rows(rows, &mut read).await?;
+    let mut balances = match locks {
         Some(locks) => locked(&locks.await?)?,
-        None => (BTreeMap::new(), None),
+        None => BTreeMap::new(),
     };
-    let (settled, rows) = super::settle::plan(items, read, watched, now);
+    let (settled, rows) = super::settle::plan(items, read, &writer.watched, now);
     for (account, (_, released)) in &settled.money {
         if let Some(available) = balances.get_mut(account) {
             *available += *released;
@@ -364,6 +368,9 @@ async fn send<'a>(
     }
     // Joined first, carried out last: others wait for balances.
     join_money(&mut writes, &settled.money, &taken.holds);
+    writer.rounds += 1;
+    let trace = Trace::Round { writer: writer.row, number: writer.rounds };
+    writes.join(ROUND, params![writer.row, writer.rounds]);
     // A row that nobody else locks: what two writers count never meets.
     if let Some(counts) = tally.bytes() {
         writes.join(LOG_USAGE, params![counts]);
@@ -387,7 +394,6 @@ async fn send<'a>(
         }
     }
     writes.put("COMMIT", Vec::new()).await?;
-    let trace = taking.or(settling).map_or(Trace::Nothing, Trace::Transaction);
     Ok(Sent { answers: writes.sent, trace, done: (settled.settled, taken.verdicts) })
 }
 
@@ -407,15 +413,16 @@ const READS: [&str; 9] = [
 /// What the commit counted, in one row.
 const LOG_USAGE: &str = "INSERT INTO usage_log (counts) VALUES ($1)";
 
-/// Their available money, and the number of the transaction.
-const LOCK: &str =
-    "SELECT account_no, available, pg_current_xact_id()::text FROM balance WHERE account_no = ANY($1::bigint[])
-                    ORDER BY account_no FOR UPDATE";
+/// What tells this round from the one before.
+const ROUND: &str =
+    "INSERT INTO hot_round (writer, round) VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE SET round = excluded.round";
 
-fn locked(rows: &[Row]) -> Result<(BTreeMap<AccountNo, Money>, Option<String>), Error> {
-    let transaction = rows.first().map(|row| row.try_get(2)).transpose()?;
-    let balance = |row: &Row| Ok((AccountNo::from_i64(row.try_get(0)?), Money(row.try_get(1)?)));
-    Ok((rows.iter().map(balance).collect::<Result<_, Error>>()?, transaction))
+/// Their available money.
+const LOCK: &str =
+    "SELECT account_no, available FROM balance WHERE account_no = ANY($1::bigint[]) ORDER BY account_no FOR UPDATE";
+
+fn locked(rows: &[Row]) -> Result<BTreeMap<AccountNo, Money>, Error> {
+    rows.iter().map(|row| Ok((AccountNo::from_i64(row.try_get(0)?), Money(row.try_get(1)?)))).collect()
 }
 
 /// What the commit does to each balance: once, though outcomes and requests both do.

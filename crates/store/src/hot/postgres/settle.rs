@@ -121,24 +121,20 @@ pub(super) async fn ask_rows<'a>(session: &mut Session, ids: &[MessageId]) -> Re
 }
 
 /// One by one, as they are given: so they are found by their keys and locked in that order, whatever the server thinks of the table.
-pub(super) const ROWS: &str = "SELECT m.*, (SELECT pg_current_xact_id()::text)
+pub(super) const ROWS: &str = "SELECT m.*
      FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id) CROSS JOIN LATERAL
      (SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
              m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price, m.country
       FROM message m WHERE m.account_no = k.account_no AND m.id = k.id OFFSET 0 FOR UPDATE) AS m";
 
-/// Takes what `ask_rows` asked for. Answers with the number of the transaction, if any row was there to be locked.
-pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> Result<Option<String>, Error> {
-    let Some(rows) = rows else { return Ok(None) };
-    let mut transaction = None;
+/// Takes what `ask_rows` asked for.
+pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> Result<(), Error> {
+    let Some(rows) = rows else { return Ok(()) };
     for r in rows.await? {
         let id = MessageId(r.try_get(15)?);
         read.rows.insert(id, row_of(&r)?.with_count(id));
-        if transaction.is_none() {
-            transaction = Some(r.try_get(18)?);
-        }
     }
-    Ok(transaction)
+    Ok(())
 }
 
 fn parked_of(r: &tokio_postgres::Row) -> Result<Parked, Error> {

@@ -3,12 +3,14 @@
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::MessageId;
 use carillon_domain::message::{Flags, State};
+use carillon_store::StoreError;
 use carillon_store::hot::{
     Attempted, IntakeRequest, NewMessage, Outcome, PartResult, Receipt, ReceiptKind, Scope, SettleItem, Settled, Step,
     Verdict,
 };
+use carillon_store::testing::TestPostgres;
 
-use crate::world::{World, message, on_both, shared};
+use crate::world::{NOON, World, message, on_both, shared};
 
 pub(crate) const CONNECTION: i32 = 3;
 const REFUSED: i16 = ErrorCode::CarrierRejected as i16;
@@ -393,4 +395,23 @@ async fn events_are_of_messages_that_ask_for_them() {
         assert_eq!(lengths, [[a, Some(18)], [a, Some(18)], [b, Some(18)]]);
     })
     .await;
+}
+
+/// What is sent behind a statement that fails is refused for another reason: that is not what the writer is to go by.
+#[tokio::test]
+async fn what_postgres_refused_is_told_even_by_the_first_round_of_a_session() {
+    let mut w = World::open(Some(TestPostgres::start().fresh_database().await)).await;
+    let a = w.account(1000).await;
+    let batch = w.batch(a, false);
+    let request = IntakeRequest { account: a, key: None, step: Step::Batch(batch), messages: shared(1) };
+    let Verdict::Accepted { first: id, .. } = w.intake(&[request]).await[0] else { panic!() };
+    w.numbers("ALTER TABLE message ADD CONSTRAINT never_sent CHECK (state <> 2)").await;
+    w.reopen().await;
+    let yes = PartResult::Accepted { carrier_id: "a".into(), receipts: true };
+    for _ in 0..2 {
+        let refused = w.hot.commit_settle(&[outcome(id, 1, 1, 0, NOON, yes.clone())], &[], NOON).await;
+        assert!(matches!(&refused, Err(StoreError::Broken(why)) if why.contains("never_sent")), "{refused:?}");
+    }
+    let end = SettleItem::End { id, state: State::Canceled, error: 502, unknown_too: false };
+    assert!(w.settle(&[end]).await[0].changed);
 }

@@ -120,9 +120,18 @@ impl Writer {
         if plain && let Some(done) = self.commit_plain(requests, now).await? {
             return Ok(done);
         }
-        let mut session = self.session().await?;
         let patience = self.patience;
-        let sent = timeout(patience, send(&mut session, items, spans_done, requests, self, now)).await;
+        let (session, sent) = loop {
+            let mut session = self.session().await?;
+            let sent = timeout(patience, send(&mut session, items, spans_done, requests, self, now)).await;
+            if !matches!(sent, Ok(Err(_))) {
+                break (session, sent);
+            }
+            match timeout(patience, session.prepare_missing()).await {
+                Ok(Ok(true)) => self.session = Some(session),
+                _ => break (session, sent),
+            }
+        };
         let done = match self.finish(session, sent).await? {
             Ok(done) => done,
             Err((session, error)) => return Err(self.undone(session, error.into()).await),

@@ -50,6 +50,8 @@ pub(super) struct Backend {
 pub(super) struct Session {
     client: Arc<Client>,
     prepared: FxHashMap<String, Statement>,
+    /// What could not be prepared, because something sent before it had failed: that is what there is to tell.
+    unprepared: Option<String>,
     pub(super) backend: Backend,
 }
 
@@ -100,7 +102,7 @@ impl Door {
         let sql = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
         let own = client.query_one(sql, &[]).await?;
         let backend = Backend { number: own.try_get(0)?, began: own.try_get(1)? };
-        Ok(Session { client: Arc::new(client), prepared: FxHashMap::default(), backend })
+        Ok(Session { client: Arc::new(client), prepared: FxHashMap::default(), unprepared: None, backend })
     }
 }
 
@@ -132,14 +134,31 @@ impl Session {
         Ok(())
     }
 
+    /// Ends a transaction that failed, and prepares what it kept from being prepared. Whether there was anything: then the same round, sent
+    /// again, will tell why it fails.
+    pub(super) async fn prepare_missing(&mut self) -> Result<bool, Error> {
+        let Some(sql) = self.unprepared.take() else { return Ok(false) };
+        self.rows("ROLLBACK", Vec::new()).await?;
+        self.statement(&sql).await?;
+        Ok(true)
+    }
+
     /// Prepared by its first use.
     async fn statement(&mut self, sql: &str) -> Result<Statement, Error> {
         if let Some(statement) = self.prepared.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare(sql).await?;
-        self.prepared.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+        match self.client.prepare(sql).await {
+            Ok(statement) => {
+                self.prepared.insert(sql.to_owned(), statement.clone());
+                Ok(statement)
+            }
+            Err(error) => {
+                let late = error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+                self.unprepared = late.then(|| sql.to_owned());
+                Err(error)
+            }
+        }
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) struct Lines {
     no: ConnectionNo,
 }
 
+/// Spans of one (account, lane) read between two looks at what else is due: single messages make small ones.
+const SPANS_READ: usize = 64;
+
 #[derive(Debug)]
 struct Span {
     total: u32,
@@ -360,19 +363,23 @@ impl Memory {
         }
     }
 
-    /// What to read next for each (account, lane) that has room for at least half a window.
-    pub(super) fn hungry(&mut self) -> Vec<((AccountNo, Lane), Unfed)> {
-        let keys: Vec<(AccountNo, Lane)> = self.backlog.keys().copied().collect();
+    /// What to read next for each (account, lane) that has room for at least half a window: the spans that fill it, not too many at a time.
+    pub(super) fn hungry(&self) -> Vec<((AccountNo, Lane), Unfed)> {
         let mut out = Vec::new();
-        for key in keys {
-            let room = self.room(key).min(self.window);
-            if room * 2 < self.window && key.1 != Lane::Otp {
+        for (key, backlog) in &self.backlog {
+            let mut room = u32::try_from(self.room(*key).min(self.window)).unwrap_or(u32::MAX);
+            if room as usize * 2 < self.window && key.1 != Lane::Otp {
                 continue;
             }
-            let Some(span) = self.backlog.get(&key).and_then(|b| b.front()).copied() else { continue };
-            let Some(entry) = self.spans.get(&span) else { continue };
-            let to = entry.total.min(entry.fed + u32::try_from(room).unwrap_or(u32::MAX));
-            out.push((key, Unfed { span, from: entry.fed, to }));
+            for span in backlog.iter().take(SPANS_READ) {
+                let Some(entry) = self.spans.get(span) else { continue };
+                let to = entry.total.min(entry.fed.saturating_add(room));
+                out.push((*key, Unfed { span: *span, from: entry.fed, to }));
+                room -= to - entry.fed;
+                if room == 0 {
+                    break;
+                }
+            }
         }
         out
     }
@@ -382,7 +389,10 @@ impl Memory {
         let Some(entry) = self.spans.get_mut(&unfed.span) else { return };
         entry.fed = unfed.to;
         let whole = entry.fed >= entry.total;
-        if whole && let Some(backlog) = self.backlog.get_mut(&key) {
+        if whole
+            && let Some(backlog) = self.backlog.get_mut(&key)
+            && backlog.front() == Some(&unfed.span)
+        {
             backlog.pop_front();
             if backlog.is_empty() {
                 self.backlog.remove(&key);
@@ -554,5 +564,33 @@ impl Memory {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_spans_fill_the_window_together() {
+        let account = AccountNo(1);
+        let key = (account, Lane::Normal);
+        let spans: Vec<SpanKey> = (0..100).map(|n| SpanKey { first: MessageId::new(1, n * 10, account) }).collect();
+        // window, messages a span, how many are read of each
+        let rows: [(usize, u32, &[u32]); 4] =
+            [(10, 3, &[3, 3, 3, 1]), (10, 40, &[10]), (10, 5, &[5, 5]), (1000, 2, &[2; SPANS_READ])];
+        for (window, count, expected) in rows {
+            let mut memory = Memory::new(window, 10_000);
+            spans.iter().for_each(|span| memory.add_span(*span, Lane::Normal, count));
+            let read = memory.hungry();
+            let counts: Vec<u32> = read.iter().map(|(_, unfed)| unfed.to - unfed.from).collect();
+            assert_eq!(counts, expected, "window {window}, {count} a span");
+            assert!(read.iter().zip(&spans).all(|((of, unfed), span)| *of == key && unfed.span == *span));
+            // None is queued any more: there is room for the next.
+            read.into_iter().for_each(|(key, unfed)| memory.feed(key, unfed, Vec::new()));
+            let (_, next) = memory.hungry()[0];
+            let whole = expected.iter().filter(|read| **read == count).count();
+            assert_eq!((next.span, next.from), (spans[whole], expected[whole..].iter().sum()), "window {window}");
+        }
     }
 }

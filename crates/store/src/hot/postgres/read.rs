@@ -23,7 +23,9 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn open(pool: &PgPool) -> Reader {
         let options = pool.connect_options().as_ref().clone().options(PLANS);
-        Reader { pool: PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options) }
+        // It asks again in a moment anyway: to find out each time whether the connection still is one would be half of all its questions.
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).test_before_acquire(false);
+        Reader { pool: pool.connect_lazy_with(options) }
     }
 
     pub(crate) async fn spans(&mut self) -> Result<Vec<DueSpan>, StoreError> {

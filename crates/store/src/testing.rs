@@ -57,17 +57,16 @@ impl TestPostgres {
         TestPostgres { admin_url: url.trim_end().to_owned(), _lifeline: script.stdin.take() }
     }
 
-    /// Signals the process that writes out what was committed without waiting. Without it (`STOP`) that stays in memory; its death (`KILL`) is a
-    /// crash of the whole server, which then recovers by itself.
+    /// Kills one of its processes: a crash of the whole server, which then recovers by itself.
     ///
     /// # Panics
     /// When the cluster does not answer.
-    pub async fn signal_log_writer(&self, signal: &str) {
+    pub async fn crash(&self) {
         let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
         let mut connection = options.connect().await.expect("the cluster answers");
         let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
         let process: i32 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("every cluster has one");
-        let sent = Command::new("kill").args(["-s", signal, &process.to_string()]).status();
+        let sent = Command::new("kill").args(["-s", "KILL", &process.to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "the process is ours");
     }
 

@@ -139,7 +139,7 @@ async fn postgres_crashes_three_times() {
     for _ in 0..3 {
         let taken = world.carrier.totals().accepted;
         world.carrier_until("messages go out", |t| t.accepted > taken + 200).await;
-        postgres.signal_log_writer("KILL").await;
+        postgres.crash().await;
     }
     let asked = load.stop().await;
     let messages = world.ended().await;

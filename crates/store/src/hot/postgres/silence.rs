@@ -1,5 +1,5 @@
-//! What the writer does when PostgreSQL falls silent, though no connection is closed: tested by a proxy that swallows what passes. What it knows
-//! after a crash. And which of its ways requests go.
+//! What the writer does when PostgreSQL falls silent, though no connection is closed: tested by a proxy that swallows what passes. And which of
+//! its ways requests go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use carillon_domain::money::Money;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Trace, Writer};
+use super::Writer;
 use crate::account::{self, NewAccount, StartingCredit};
 use crate::hot::{IdSource, IdempotencyKey, IntakeRequest, NewMessage, Step, Verdict};
 use crate::testing::TestPostgres;
@@ -196,52 +196,6 @@ async fn silence_after_commit_is_asked_about_and_answered_once() {
             assert_eq!(money(&db, account).await, left, "{way:?}");
         }
     }
-}
-
-/// Commits are asked about by what they stored: a crash gives numbers of transactions, and of rounds, a second time.
-#[tokio::test]
-async fn what_a_crash_took_back_is_not_there() {
-    let postgres = TestPostgres::private();
-    let url = postgres.fresh_database().await;
-    let db = Db::open(&url).await.unwrap();
-    db.migrate().await.unwrap();
-    let account = account(&db, 1, 100).await;
-    let Db::Postgres(pool) = &db else { panic!("the URL is of PostgreSQL") };
-    let mut writer = Writer::open(pool, IdSource::new(1)).await.unwrap();
-    let kept = traces(&mut writer, account).await;
-    let (_, name) = url.rsplit_once('/').unwrap();
-    let sql = format!("ALTER DATABASE {name} SET synchronous_commit = off");
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
-    let mut hasty = Writer::open(pool, IdSource::new(100)).await.unwrap();
-    postgres.signal_log_writer("STOP").await;
-    let lost = traces(&mut hasty, account).await;
-    for trace in kept.iter().chain(&lost) {
-        assert!(writer.is_there(trace).await.unwrap());
-    }
-    assert_eq!(money(&db, account).await, (80, 20));
-    postgres.signal_log_writer("KILL").await;
-
-    while writer.is_there(&kept[0]).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(money(&db, account).await, (90, 10));
-    // The session that was lost is noticed by the first that asks for anything.
-    assert!(hasty.commit(&[], &[], &[request(account, "A")], NOW).await.is_err());
-    traces(&mut hasty, account).await;
-    for (traces, there) in [(&kept, true), (&lost, false)] {
-        for trace in traces {
-            assert_eq!(writer.is_there(trace).await.unwrap(), there);
-        }
-    }
-}
-
-/// Of a plain round and of another.
-async fn traces(writer: &mut Writer, account: AccountNo) -> [Trace; 2] {
-    let verdicts = writer.commit(&[], &[], &[request(account, "A")], NOW).await.unwrap().1;
-    let Verdict::Accepted { first, .. } = verdicts[0] else { panic!("{verdicts:?}") };
-    let other = Way::Scheduled.request(account, "A", 1);
-    assert!(accepted(&writer.commit(&[], &[], &[other], NOW).await.unwrap().1));
-    [Trace::Message(first), Trace::Round { writer: writer.row, number: writer.rounds }]
 }
 
 /// What was refused as one statement goes the other way, and leaves nothing behind; its account goes there at once for a while.

@@ -62,8 +62,7 @@ impl TestPostgres {
     /// # Panics
     /// When the cluster does not answer.
     pub async fn crash(&self) {
-        let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
-        let mut connection = options.connect().await.expect("the cluster answers");
+        let mut connection = self.connect().await;
         let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
         let process: i32 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("every cluster has one");
         let sent = Command::new("kill").args(["-s", "KILL", &process.to_string()]).status();
@@ -77,16 +76,20 @@ impl TestPostgres {
     pub async fn fresh_database(&self) -> String {
         let (server, _) = self.admin_url.rsplit_once('/').expect("the URL of the cluster ends in /postgres");
         let name = format!("carillon_{}", uuid::Uuid::now_v7().simple());
-        let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
-        let mut connection = options.connect().await.unwrap_or_else(|error| {
-            panic!("{} does not answer ({error}); unset {CLUSTER_URL_VARIABLE}?", self.admin_url)
-        });
+        let mut connection = self.connect().await;
         connection
             .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .await
             .expect("the cluster has room for another database");
         connection.close().await.expect("the connection was just used");
         format!("{server}/{name}")
+    }
+
+    async fn connect(&self) -> sqlx::PgConnection {
+        let options: sqlx::postgres::PgConnectOptions = self.admin_url.parse().expect("the script prints a valid URL");
+        options.connect().await.unwrap_or_else(|error| {
+            panic!("{} does not answer ({error}); unset {CLUSTER_URL_VARIABLE}?", self.admin_url)
+        })
     }
 }
 

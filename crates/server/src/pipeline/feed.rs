@@ -63,14 +63,15 @@ pub(super) async fn feed_once(pipeline: &Pipeline, reader: &mut HotReader) -> Re
         any = true;
         let jobs = messages.into_iter().map(|m| pipeline.job(m, Some(unfed.span))).collect();
         pipeline.0.memory.lock().feed(key, unfed, jobs);
+        pipeline.wake_links();
         if key.1 == Lane::Otp {
             // A one-time code past its deadline is failed, never queued.
             super::pulse::end_overdue(pipeline);
         }
     }
-    any |= feed_due(pipeline, reader).await?;
-    if any {
+    if feed_due(pipeline, reader).await? {
         pipeline.wake_links();
+        any = true;
     }
     Ok(any)
 }

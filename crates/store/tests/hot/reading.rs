@@ -1,5 +1,7 @@
 //! What is due is read back as it was put, and nothing else.
 
+use std::time::Duration;
+
 use carillon_domain::id::{AccountNo, MessageId};
 use carillon_domain::message::{PartState, State};
 use carillon_store::hot::{IntakeRequest, NewMessage, PartResult, SettleItem, SpanKey, Step, Verdict};
@@ -113,9 +115,12 @@ async fn reading_what_is_due_looks_at_nothing_else() {
     // What a session counted is known once it has ended.
     w.reopen().await;
     let reading = "pg_stat_activity WHERE datname = current_database() AND query LIKE '%FROM due_at d%' AND pid <> pg_backend_pid()";
-    while w.count(reading).await > 0 {
-        tokio::task::yield_now().await;
-    }
+    let ended = async {
+        while w.count(reading).await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("a reader that is dropped ends its session");
     let sql = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'message'";
     assert_eq!(w.numbers(sql).await, [[Some(0), Some(10 * 3 + 200)]]);
 }

@@ -55,7 +55,7 @@ pub struct Writer {
     ids: IdSource,
     refused: plain::Refused,
     pub(super) watched: Watched,
-    /// The session's row of `hot_round`, and the last number written there.
+    /// The session's row of `hot_round`, random like its ids, and the last number written there.
     row: i64,
     rounds: i64,
 }

@@ -49,9 +49,10 @@ impl Refused {
 /// of late.
 pub(super) fn fits(requests: &[IntakeRequest], refused: &Refused, now: i64) -> bool {
     let plain = |m: &NewMessage| m.due_at.is_none() && m.extra.as_ref().is_none_or(|e| e.links.is_empty());
-    requests.iter().any(|r| !r.messages.is_empty())
+    !requests.is_empty()
         && requests.iter().all(|r| {
             matches!(r.step, Step::Message | Step::Batch(_))
+                && !r.messages.is_empty()
                 && r.messages.iter().all(plain)
                 && !refused.has(r.account, now)
         })
@@ -116,7 +117,7 @@ pub(super) async fn send<'a>(
         writes.put("COMMIT", Vec::new()).await?;
     }
     let answers = writes.sent;
-    let trace = Trace::Message(first.expect("a round that fits has messages, and all are taken"));
+    let trace = Trace::Message(first.expect("in a round that fits each request has messages, and the first is taken"));
     Ok(Sent { answers, trace, done: (Vec::new(), plan.verdicts) })
 }
 

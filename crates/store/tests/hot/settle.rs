@@ -3,12 +3,12 @@
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::MessageId;
 use carillon_domain::message::{Flags, State};
-use carillon_store::StoreError;
 use carillon_store::hot::{
     Attempted, IntakeRequest, NewMessage, Outcome, PartResult, Receipt, ReceiptKind, Scope, SettleItem, Settled, Step,
     Verdict,
 };
 use carillon_store::testing::TestPostgres;
+use carillon_store::{Db, StoreError};
 
 use crate::world::{NOON, World, message, on_both, shared};
 
@@ -143,6 +143,10 @@ const ROWS: &[Row] = &[
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Lost("a")]], "!undelivered, held 0, paid 0, code 103", [0, 0, 0, 0]),
     (NONE, 1, &[&[No(1, 0)]], "!failed, held 0, paid 0, code 401", [0, 0, 0, 0]),
     (NONE, 1, &[&[Last(1, 0)]], "!sent, held 0, paid 5, code -", [0, 0, 0, 0]),
+    // The same answer twice.
+    (NONE, 1, &[&[Yes(1, 0, "a")], &[Yes(1, 0, "a")]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),
+    (NONE, 1, &[&[Yes(1, 0, "a"), Yes(1, 0, "a")], &[Got("a")]], "!delivered, held 0, paid 5, code -", [0, 0, 0, 0]),
+    (NONE, 2, &[&[Yes(1, 0, "a")], &[Yes(1, 0, "a"), Yes(1, 1, "b")]], "sent, held 10, paid 0, code -", [2, 0, 0, 0]),
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Interim("a")]], "sent, held 5, paid 0, code -", [1, 0, 0, 0]),
     // A carrier that does not know: what comes later counts.
     (NONE, 1, &[&[Yes(1, 0, "a")], &[Doubt("a")]], "sent, held 5, paid 0, code 603", [1, 0, 0, 0]),
@@ -414,4 +418,27 @@ async fn what_postgres_refused_is_told_even_by_the_first_round_of_a_session() {
     }
     let end = SettleItem::End { id, state: State::Canceled, error: 502, unknown_too: false };
     assert!(w.settle(&[end]).await[0].changed);
+}
+
+/// A change finds its message by the place it lies at, and somebody else's change moves it.
+#[tokio::test]
+async fn an_outcome_finds_a_message_that_was_changed_while_it_waited() {
+    let mut w = World::open(Some(TestPostgres::start().fresh_database().await)).await;
+    let a = w.account(100).await;
+    let id = w.take(a, message(1, 1)).await;
+    let Db::Postgres(pool) = w.db.clone() else { panic!() };
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("UPDATE message SET callback_url = 'http://example.com'").execute(&mut *other).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let end_once_waited_for = async {
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        other.commit().await.unwrap();
+    };
+    let yes = [outcome(id, 1, 1, 0, NOON, PartResult::Accepted { carrier_id: "a".into(), receipts: true })];
+    let (settled, ()) = tokio::join!(w.hot.commit_settle(&yes, &[], NOON), end_once_waited_for);
+    assert!(settled.unwrap()[0].changed);
+    assert_eq!(w.show(id).await, "sent, held 5, paid 0, code -");
+    assert_eq!(w.count("message WHERE callback_url IS NOT NULL").await, 1, "what the other changed stays");
 }

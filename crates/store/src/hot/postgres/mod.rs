@@ -2,6 +2,7 @@
 //! once if it is of plain messages only (`plain`). Many messages go by COPY, the rest mostly as one statement, columns as arrays.
 
 mod intake;
+mod place;
 mod plain;
 mod read;
 mod session;
@@ -22,6 +23,7 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use self::session::{Answer, Backend, Door, Param, Session, Writes, did_not_fit, params, refused};
+use self::settle::Stored;
 use super::{IdSource, IntakeRequest, SettleItem, Settled, SpanKey, Verdict, oldest_of};
 use crate::StoreError;
 use crate::event::Watched;
@@ -120,26 +122,51 @@ impl Writer {
         if plain && let Some(done) = self.commit_plain(requests, now).await? {
             return Ok(done);
         }
-        let patience = self.patience;
-        let (session, sent) = loop {
-            let mut session = self.session().await?;
-            let sent = timeout(patience, send(&mut session, items, spans_done, requests, self, now)).await;
-            if !matches!(sent, Ok(Err(_))) {
-                break (session, sent);
+        let mut stored = Stored::None;
+        let unused = self.ids.clone();
+        let done = loop {
+            let (session, sent) = self.send(items, spans_done, requests, stored, now).await?;
+            match self.finish(session, sent).await? {
+                Ok(done) => break done,
+                Err((session, error)) => {
+                    let again = stored == Stored::None && settle::was_stored(&error);
+                    let undone = self.undone(session, error.into()).await;
+                    if !again {
+                        return Err(undone);
+                    }
+                    stored = Stored::Some;
+                    self.ids = unused.clone();
+                }
             }
-            match timeout(patience, session.prepare_missing()).await {
-                Ok(Ok(true)) => self.session = Some(session),
-                _ => break (session, sent),
-            }
-        };
-        let done = match self.finish(session, sent).await? {
-            Ok(done) => done,
-            Err((session, error)) => return Err(self.undone(session, error.into()).await),
         };
         if plain {
             self.refused.note(requests, &done.1, now);
         }
         Ok(done)
+    }
+
+    /// Everything of a round, and again if part of it was yet to be prepared.
+    async fn send<'a>(
+        &mut self,
+        items: &'a [SettleItem],
+        spans_done: &'a [SpanKey],
+        requests: &'a [IntakeRequest],
+        stored: Stored,
+        now: i64,
+    ) -> Result<(Session, Result<Result<Sent<'a>, StoreError>, Elapsed>), StoreError> {
+        let patience = self.patience;
+        loop {
+            let mut session = self.session().await?;
+            let round = send(&mut session, items, spans_done, requests, stored, self, now);
+            let sent = timeout(patience, round).await;
+            if !matches!(sent, Ok(Err(_))) {
+                return Ok((session, sent));
+            }
+            match timeout(patience, session.prepare_missing()).await {
+                Ok(Ok(true)) => self.session = Some(session),
+                _ => return Ok((session, sent)),
+            }
+        }
     }
 
     /// Requests as a plain round. `None` if they do not fit, and nothing happened.
@@ -331,12 +358,13 @@ async fn send<'a>(
     items: &'a [SettleItem],
     spans_done: &'a [SpanKey],
     requests: &'a [IntakeRequest],
+    stored: Stored,
     writer: &mut Writer,
     now: i64,
 ) -> Result<Sent<'a>, StoreError> {
     let ids = &mut writer.ids;
     let begun = session.ask("BEGIN", Vec::new()).await?;
-    let (mut wanted, mut read) = settle::read_open(session, items).await?;
+    let (mut wanted, mut read, mut places) = settle::read_open(session, items).await?;
     // Everybody locks in one order, so that nobody waits for one another: messages, balances, batches, each in the order of their keys. Requests
     // lock balances only, and know them from then on; outcomes lock them last, so that the two hardly meet.
     let rows = settle::ask_rows(session, wanted.sorted_ids()).await?;
@@ -353,7 +381,7 @@ async fn send<'a>(
         false => Some(session.copy(intake::COPY).await?),
     };
     begun.await?;
-    settle::take_rows(rows, &mut read).await?;
+    settle::take_rows(rows, &mut read, &mut places).await?;
     let mut balances = match locks {
         Some(locks) => locked(&locks.await?)?,
         None => BTreeMap::new(),
@@ -384,7 +412,7 @@ async fn send<'a>(
     if let Some(counts) = tally.bytes() {
         writes.join(LOG_USAGE, params![counts]);
     }
-    settle::write(&mut writes, &settled, &rows, spans_done).await?;
+    settle::write(&mut writes, &settled, &rows, &places, spans_done, stored).await?;
     settle::write_events(&mut writes, &settled, ids, now).await?;
     intake::join(&mut writes, &taken, now);
     writes.put_joined().await?;

@@ -8,12 +8,34 @@ use rustc_hash::FxHashMap;
 use tokio_postgres::Error;
 
 use super::insert_due;
+use super::place::Place;
 use super::session::{Answer, Session, Writes, params};
 use crate::event::Transition;
 use crate::hot::settle::{
     self, CarrierRef, OpenUnknown, Parked, Plan, Read, RefKey, Row, Wanted, part_bytes, parts_of,
 };
 use crate::hot::{Attempted, IdSource, Receipt, ReceiptKind, Scope, SettleItem, SpanKey, event_id, event_ids};
+
+/// Where rows lie that this transaction has read: a change that knows the place need not look for it. A row stays there while it is locked, and
+/// what nobody locked is known again by its key.
+#[derive(Default)]
+pub(super) struct Places<'a> {
+    rows: FxHashMap<MessageId, Place>,
+    refs: FxHashMap<(i32, &'a str, MessageId, u8), Place>,
+}
+
+/// Whether some of a round's references may be stored already, when the same answer came twice. To ask each costs as much again as to put it, so
+/// that a round asks none; where one is, it fails and is sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stored {
+    None,
+    Some,
+}
+
+/// Whether a round failed because one of its references is stored.
+pub(super) fn was_stored(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|e| e.constraint() == Some("carrier_ref_pkey"))
+}
 
 /// One column of a list as an array.
 fn column<'t, T, C>(rows: &'t [T], of: impl Fn(&'t T) -> C) -> Vec<C> {
@@ -24,9 +46,10 @@ fn column<'t, T, C>(rows: &'t [T], of: impl Fn(&'t T) -> C) -> Vec<C> {
 pub(super) async fn read_open<'a>(
     session: &mut Session,
     items: &'a [SettleItem],
-) -> Result<(Wanted<'a>, Read<'a>), Error> {
+) -> Result<(Wanted<'a>, Read<'a>, Places<'a>), Error> {
     let mut wanted = settle::wanted(items);
     let mut read = Read::default();
+    let mut places = Places::default();
     let receipts = std::mem::take(&mut wanted.receipts);
     let accepted: Vec<RefKey<'a>> = wanted.accepted.keys().copied().collect();
     let silent = std::mem::take(&mut wanted.silent);
@@ -39,6 +62,7 @@ pub(super) async fn read_open<'a>(
             let (part, attempt): (i16, i16) = (r.try_get(2)?, r.try_get(3)?);
             wanted.ids.push(id);
             let (part, attempt, phone_tag) = (part as u8, attempt as u8, r.try_get(4)?);
+            places.refs.insert((connection, carrier_id, id, part), r.try_get(5)?);
             read.add_ref(CarrierRef { connection, carrier_id, id, part, attempt, phone_tag });
         }
     }
@@ -63,10 +87,10 @@ pub(super) async fn read_open<'a>(
             read.add_unknown(OpenUnknown { attempt, sender: r.try_get(4)?, submitted_at: r.try_get(5)? });
         }
     }
-    Ok((wanted, read))
+    Ok((wanted, read, places))
 }
 
-pub(super) const REFS: &str = "SELECT k.n, c.message_id, c.part, c.attempt, c.phone_tag
+pub(super) const REFS: &str = "SELECT k.n, c.message_id, c.part, c.attempt, c.phone_tag, c.ctid
      FROM UNNEST($1::integer[], $2::text[]) WITH ORDINALITY AS k(connection_no, carrier_id, n)
      JOIN carrier_ref c ON c.connection_no = k.connection_no AND c.carrier_id = k.carrier_id";
 
@@ -124,14 +148,19 @@ pub(super) async fn ask_rows<'a>(session: &mut Session, ids: &[MessageId]) -> Re
 pub(super) const ROWS: &str = "SELECT m.*
      FROM UNNEST($1::bigint[], $2::uuid[]) AS k(account_no, id) CROSS JOIN LATERAL
      (SELECT m.state, m.flags, m.parts, m.part_states, m.unit_price, m.held, m.captured, m.error_code, m.final_at, m.batch_id, m.attempts,
-             m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price, m.country
+             m.connection_no, m.carrier_error, m.due_at, m.sent_at, m.id, m.mms_price, m.country, m.ctid
       FROM message m WHERE m.account_no = k.account_no AND m.id = k.id OFFSET 0 FOR UPDATE) AS m";
 
 /// Takes what `ask_rows` asked for.
-pub(super) async fn take_rows(rows: Option<Answer<'_>>, read: &mut Read<'_>) -> Result<(), Error> {
+pub(super) async fn take_rows(
+    rows: Option<Answer<'_>>,
+    read: &mut Read<'_>,
+    places: &mut Places<'_>,
+) -> Result<(), Error> {
     let Some(rows) = rows else { return Ok(()) };
     for r in rows.await? {
         let id = MessageId(r.try_get(15)?);
+        places.rows.insert(id, r.try_get(18)?);
         read.rows.insert(id, row_of(&r)?.with_count(id));
     }
     Ok(())
@@ -193,10 +222,12 @@ pub(super) async fn write<'p>(
     writes: &mut Writes<'_, 'p>,
     plan: &Plan<'p>,
     rows: &FxHashMap<MessageId, Row>,
+    places: &Places<'_>,
     spans_done: &'p [SpanKey],
+    stored: Stored,
 ) -> Result<(), Error> {
-    join_rows(writes, rows);
-    join_refs(writes, plan);
+    join_rows(writes, rows, places);
+    join_refs(writes, plan, places, stored);
     if !plan.due_gone.is_empty() {
         let gone = &plan.due_gone;
         let sql = "DELETE FROM due_at d USING UNNEST($1::bigint[], $2::bigint[], $3::uuid[]) AS k(due_at, account_no, message_id)
@@ -227,7 +258,7 @@ pub(super) async fn write_batches(writes: &mut Writes<'_, '_>, plan: &Plan<'_>) 
     Ok(())
 }
 
-fn join_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) {
+fn join_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>, places: &Places<'_>) {
     let mut dirty: Vec<(&MessageId, &Row)> = rows.iter().filter(|(_, r)| r.dirty).collect();
     if dirty.is_empty() {
         return;
@@ -237,12 +268,12 @@ fn join_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) {
     let sql = "UPDATE message m SET state = k.state, held = k.held, captured = k.captured, attempts = k.attempts,
                       connection_no = k.connection_no, error_code = k.error_code, carrier_error = k.carrier_error, due_at = k.due_at,
                       sent_at = k.sent_at, final_at = k.final_at, part_states = k.part_states
-               FROM UNNEST($1::bigint[], $2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::integer[], $8::smallint[],
+               FROM UNNEST($1::tid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::integer[], $8::smallint[],
                            $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[])
-                 AS k(account_no, id, state, held, captured, attempts, connection_no, error_code, carrier_error, due_at, sent_at, final_at, part_states)
-               WHERE m.account_no = k.account_no AND m.id = k.id";
+                 AS k(place, id, state, held, captured, attempts, connection_no, error_code, carrier_error, due_at, sent_at, final_at, part_states)
+               WHERE m.ctid = k.place AND m.id = k.id";
     let values = params![
-        column(&dirty, |(id, _)| id.account().as_i64()),
+        column(&dirty, |(id, _)| places.rows[id]),
         column(&dirty, |(id, _)| id.0),
         column(&dirty, |(_, r)| r.progress.state.number()),
         column(&dirty, |(_, r)| r.progress.held.0),
@@ -259,12 +290,16 @@ fn join_rows(writes: &mut Writes<'_, '_>, rows: &FxHashMap<MessageId, Row>) {
     writes.join(sql, values);
 }
 
-fn join_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) {
+const INSERT_REFS: &str = "INSERT INTO carrier_ref (connection_no, carrier_id, message_id, part, attempt, phone_tag)
+     SELECT * FROM UNNEST($1::integer[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bigint[])";
+
+fn join_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, places: &Places<'_>, stored: Stored) {
     let new: Vec<CarrierRef<'p>> = plan.refs_new.iter().flatten().copied().collect();
     if !new.is_empty() {
-        let sql = "INSERT INTO carrier_ref (connection_no, carrier_id, message_id, part, attempt, phone_tag)
-                   SELECT * FROM UNNEST($1::integer[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bigint[])
-                   ON CONFLICT DO NOTHING";
+        let sql = match stored {
+            Stored::None => INSERT_REFS.to_owned(),
+            Stored::Some => format!("{INSERT_REFS} ON CONFLICT DO NOTHING"),
+        };
         let values = params![
             column(&new, |c| c.connection),
             new.iter().map(|c| c.carrier_id).collect::<Vec<&'p str>>(),
@@ -273,15 +308,14 @@ fn join_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>) {
             column(&new, |c| i16::from(c.attempt)),
             column(&new, |c| c.phone_tag),
         ];
-        writes.join(sql, values);
+        writes.join(&sql, values);
     }
     let gone = &plan.refs_gone;
     if !gone.is_empty() {
-        let sql = "DELETE FROM carrier_ref c USING UNNEST($1::integer[], $2::text[], $3::uuid[], $4::smallint[]) AS k(connection_no, carrier_id, message_id, part)
-                   WHERE c.connection_no = k.connection_no AND c.carrier_id = k.carrier_id AND c.message_id = k.message_id AND c.part = k.part";
+        let sql = "DELETE FROM carrier_ref c USING UNNEST($1::tid[], $2::uuid[], $3::smallint[]) AS k(place, message_id, part)
+                   WHERE c.ctid = k.place AND c.message_id = k.message_id AND c.part = k.part";
         let values = params![
-            column(gone, |c| c.connection),
-            gone.iter().map(|c| c.carrier_id).collect::<Vec<&'p str>>(),
+            column(gone, |c| places.refs[&(c.connection, c.carrier_id, c.id, c.part)]),
             column(gone, |c| c.id.0),
             column(gone, |c| i16::from(c.part)),
         ];

@@ -1,5 +1,7 @@
 //! What carriers answer and report, in every order, and what becomes of the message and its money.
 
+use std::time::Duration;
+
 use carillon_domain::error_code::ErrorCode;
 use carillon_domain::id::MessageId;
 use carillon_domain::message::{Flags, State};
@@ -426,7 +428,7 @@ async fn an_outcome_finds_a_message_that_was_changed_while_it_waited() {
     let mut w = World::open(Some(TestPostgres::start().fresh_database().await)).await;
     let a = w.account(100).await;
     let id = w.take(a, message(1, 1)).await;
-    let Db::Postgres(pool) = w.db.clone() else { panic!() };
+    let Db::Postgres(pool) = w.db.clone() else { panic!("the URL is of PostgreSQL") };
     let mut other = pool.begin().await.unwrap();
     sqlx::query("UPDATE message SET callback_url = 'http://example.com'").execute(&mut *other).await.unwrap();
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -437,7 +439,9 @@ async fn an_outcome_finds_a_message_that_was_changed_while_it_waited() {
         other.commit().await.unwrap();
     };
     let yes = [outcome(id, 1, 1, 0, NOON, PartResult::Accepted { carrier_id: "a".into(), receipts: true })];
-    let (settled, ()) = tokio::join!(w.hot.commit_settle(&yes, &[], NOON), end_once_waited_for);
+    let both = async { tokio::join!(w.hot.commit_settle(&yes, &[], NOON), end_once_waited_for) };
+    let (settled, ()) =
+        tokio::time::timeout(Duration::from_secs(30), both).await.expect("the outcome waits for the row");
     assert!(settled.unwrap()[0].changed);
     assert_eq!(w.show(id).await, "sent, held 5, paid 0, code -");
     assert_eq!(w.count("message WHERE callback_url IS NOT NULL").await, 1, "what the other changed stays");

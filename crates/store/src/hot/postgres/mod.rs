@@ -122,19 +122,18 @@ impl Writer {
         if plain && let Some(done) = self.commit_plain(requests, now).await? {
             return Ok(done);
         }
-        let mut stored = Stored::None;
+        let mut stored = Stored::No;
         let unused = self.ids.clone();
         let done = loop {
-            let (session, sent) = self.send(items, spans_done, requests, stored, now).await?;
-            match self.finish(session, sent).await? {
+            match self.round(items, spans_done, requests, stored, now).await? {
                 Ok(done) => break done,
                 Err((session, error)) => {
-                    let again = stored == Stored::None && settle::was_stored(&error);
+                    let again = stored == Stored::No && settle::was_stored(&error);
                     let undone = self.undone(session, error.into()).await;
                     if !again {
                         return Err(undone);
                     }
-                    stored = Stored::Some;
+                    stored = Stored::Perhaps;
                     self.ids = unused.clone();
                 }
             }
@@ -145,27 +144,26 @@ impl Writer {
         Ok(done)
     }
 
-    /// Everything of a round, and again if part of it was yet to be prepared.
-    async fn send<'a>(
+    /// Sends everything and waits, as `finish` does. What a failure kept from being prepared is prepared and all sent again: that tells why it fails.
+    async fn round(
         &mut self,
-        items: &'a [SettleItem],
-        spans_done: &'a [SpanKey],
-        requests: &'a [IntakeRequest],
+        items: &[SettleItem],
+        spans_done: &[SpanKey],
+        requests: &[IntakeRequest],
         stored: Stored,
         now: i64,
-    ) -> Result<(Session, Result<Result<Sent<'a>, StoreError>, Elapsed>), StoreError> {
+    ) -> Result<Result<Done, (Session, Error)>, StoreError> {
         let patience = self.patience;
         loop {
             let mut session = self.session().await?;
             let round = send(&mut session, items, spans_done, requests, stored, self, now);
             let sent = timeout(patience, round).await;
-            if !matches!(sent, Ok(Err(_))) {
-                return Ok((session, sent));
+            if matches!(sent, Ok(Err(_))) && matches!(timeout(patience, session.prepare_missing()).await, Ok(Ok(true)))
+            {
+                self.session = Some(session);
+                continue;
             }
-            match timeout(patience, session.prepare_missing()).await {
-                Ok(Ok(true)) => self.session = Some(session),
-                _ => return Ok((session, sent)),
-            }
+            return self.finish(session, sent).await;
         }
     }
 

@@ -28,8 +28,8 @@ pub(super) struct Places<'a> {
 /// that a round asks none; where one is, it fails and is sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stored {
-    None,
-    Some,
+    No,
+    Perhaps,
 }
 
 /// Whether a round failed because one of its references is stored.
@@ -297,8 +297,8 @@ fn join_refs<'p>(writes: &mut Writes<'_, 'p>, plan: &Plan<'p>, places: &Places<'
     let new: Vec<CarrierRef<'p>> = plan.refs_new.iter().flatten().copied().collect();
     if !new.is_empty() {
         let sql = match stored {
-            Stored::None => INSERT_REFS.to_owned(),
-            Stored::Some => format!("{INSERT_REFS} ON CONFLICT DO NOTHING"),
+            Stored::No => INSERT_REFS.to_owned(),
+            Stored::Perhaps => format!("{INSERT_REFS} ON CONFLICT DO NOTHING"),
         };
         let values = params![
             column(&new, |c| c.connection),

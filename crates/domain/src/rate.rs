@@ -59,6 +59,12 @@ impl Rate {
         self.in_a_second.saturating_sub(self.sent).min(self.burst.saturating_sub(used))
     }
 
+    /// How many of those are kept for one-time codes: an eighth of what may go at once, if that is more than one part. Whatever else goes uses up
+    /// a rate in clumps, up to a burst at once; without this a code would wait for the next clump.
+    pub fn kept(&self) -> u64 {
+        if self.burst > 1 { (self.burst / 8).max(1) } else { 0 }
+    }
+
     /// Takes parts; what goes beyond the available is waited for by those that follow (a message's parts go together).
     pub fn take(&mut self, now_ms: u64, parts: u64) {
         if self.limit == 0 || parts == 0 {
@@ -72,14 +78,15 @@ impl Rate {
         }
     }
 
-    /// When a part may go, if none may now.
-    pub fn free_at(&mut self, now_ms: u64) -> u64 {
-        if self.available(now_ms) > 0 {
+    /// When so many parts may go, no more than a burst. With those kept, when one may that is no code.
+    pub fn free_at(&mut self, now_ms: u64, parts: u64) -> u64 {
+        if self.available(now_ms) >= parts {
             return now_ms;
         }
-        let bucket = self.full_at_us.saturating_sub((self.burst - 1) * self.interval_us()).div_ceil(1_000);
+        let bucket =
+            self.full_at_us.saturating_sub(self.burst.saturating_sub(parts) * self.interval_us()).div_ceil(1_000);
         // The log frees a part when enough of its oldest are a second old.
-        let mut excess = (self.sent + 1).saturating_sub(self.in_a_second);
+        let mut excess = (self.sent + parts).saturating_sub(self.in_a_second);
         let mut window = now_ms;
         for (at, parts) in &self.log {
             if excess == 0 {
@@ -105,7 +112,7 @@ mod tests {
                 rate.take(now, 1);
                 sent.push(now);
             }
-            now = rate.free_at(now) + late_ms();
+            now = rate.free_at(now, 1) + late_ms();
         }
         sent
     }
@@ -133,13 +140,41 @@ mod tests {
     fn long_messages_are_paid_for_by_those_that_follow() {
         let mut rate = Rate::new(10);
         rate.take(0, 3);
-        assert_eq!((rate.available(299), rate.free_at(0)), (0, 300));
+        assert_eq!((rate.available(299), rate.free_at(0, 1)), (0, 300));
         assert_eq!(rate.available(300), 1);
         rate.take(300, 12);
-        assert!(rate.free_at(300) >= 1_310, "fifteen went: nothing more within the second");
+        assert!(rate.free_at(300, 1) >= 1_310, "fifteen went: nothing more within the second");
+    }
+
+    #[test]
+    fn an_eighth_of_a_burst_is_kept_for_codes() {
+        for (limit, kept) in [(0, 0), (1, 0), (19, 0), (20, 1), (200, 1), (400, 2), (1_000, 6), (10_000, 62)] {
+            assert_eq!(Rate::new(limit).kept(), kept, "{limit}");
+        }
+        let mut rate = Rate::new(400);
+        rate.take(0, 19);
+        assert_eq!(
+            (rate.available(0), rate.free_at(0, 2), rate.free_at(0, 3)),
+            (2, 0, 3),
+            "two for codes, a third at 2.5 ms"
+        );
     }
 
     proptest! {
+        #[test]
+        fn whatever_else_goes_and_when_codes_find_what_is_kept(limit in 20u32..3_000, waits in prop::collection::vec(0u64..90, 1..400)) {
+            let (mut rate, mut now) = (Rate::new(limit), 0);
+            for wait in waits {
+                now += wait;
+                let others = rate.available(now).saturating_sub(rate.kept());
+                rate.take(now, others);
+                prop_assert!(rate.available(now) >= rate.kept());
+                let next = rate.free_at(now, rate.kept() + 1);
+                let mut later = rate.clone();
+                prop_assert!(later.available(next - 1) <= rate.kept() && later.available(next) > rate.kept(), "{} ms", next - now);
+            }
+        }
+
         #[test]
         fn whatever_the_moments_the_limit_holds(limit in 1u32..400, waits in prop::collection::vec(0u64..90, 1..400)) {
             let (mut rate, mut now, mut sent) = (Rate::new(limit), 0, Vec::new());

@@ -143,21 +143,12 @@ impl Work {
                 return None;
             }
             let now = shared.pipeline.now();
-            let (tokens, free_at) = {
-                let mut rate = shared.rate.lock();
-                (rate.available(now), rate.free_at(now))
-            };
-            if tokens == 0 {
-                return Some(at + Duration::from_millis(free_at.saturating_sub(now)));
+            let turn = shared.turn(room, trial, now);
+            if turn.room > 0 {
+                shared.pipeline.pull(shared.index, turn.room, turn.otp_only, &mut self.pulled);
             }
-            let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
-            // An eighth of the requests is kept for one-time codes, if more than one may be made. The one of a trial is any.
-            let kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
-            let ordinary = (room - kept).min(tokens);
-            let (room, otp_only) = if ordinary > 0 { (ordinary, false) } else { (room.min(tokens), true) };
-            shared.pipeline.pull(shared.index, room, otp_only, &mut self.pulled);
             if self.pulled.is_empty() {
-                return None;
+                return turn.again_at.map(|free| at + Duration::from_millis(free - now));
             }
             for job in std::mem::take(&mut self.pulled) {
                 self.submit(job, now);

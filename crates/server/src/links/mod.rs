@@ -82,6 +82,24 @@ impl Shared {
         i64::from(self.settings.in_doubt()) - pipeline.in_doubt(index) + pipeline.claimed(index)
     }
 
+    /// What a link with room for so many may pull now (monotonic milliseconds). An eighth of the window and of the rate is kept for one-time codes,
+    /// if there is more than one place. The one message of a trial is any.
+    fn turn(&self, room: i64, trial: bool, now: u64) -> Turn {
+        let window = i64::from(self.settings.window);
+        let slots_kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
+        let mut rate = self.rate.lock();
+        let tokens = rate.available(now);
+        let tokens_kept = if trial { 0 } else { rate.kept() };
+        let at_most = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        let ordinary = (room - slots_kept).min(at_most(tokens.saturating_sub(tokens_kept)));
+        if ordinary > 0 {
+            return Turn { room: ordinary, otp_only: false, again_at: None };
+        }
+        let wanted = if tokens == 0 { 1 } else { tokens_kept + 1 };
+        let again_at = (tokens < wanted).then(|| rate.free_at(now, wanted));
+        Turn { room: room.min(at_most(tokens)), otp_only: true, again_at }
+    }
+
     /// The carrier fails every time: others take its messages for a while, then one at a time tries again.
     fn open_breaker(&self) {
         let name = &self.settings.name;
@@ -90,6 +108,14 @@ impl Shared {
         self.breaker.half_open();
         self.pipeline.rest(self.index, BREAKER_PAUSE);
     }
+}
+
+/// See `Shared::turn`.
+struct Turn {
+    room: i64,
+    otp_only: bool,
+    /// When the rate allows more, if that is what is missing: monotonic milliseconds.
+    again_at: Option<u64>,
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {

@@ -190,7 +190,6 @@ impl Work<'_> {
                 }
                 self.pause_until = None;
             }
-            let window = i64::from(shared.settings.window);
             let mut room = (self.sender.free_slots() as i64).min(shared.room_in_doubt());
             let trial = shared.breaker.trial.load(std::sync::atomic::Ordering::Relaxed);
             if trial {
@@ -200,24 +199,12 @@ impl Work<'_> {
                 return None;
             }
             let now = shared.pipeline.now();
-            let (tokens, free_at) = {
-                let mut rate = shared.rate.lock();
-                (rate.available(now), rate.free_at(now))
-            };
-            if tokens == 0 {
-                return Some(at + std::time::Duration::from_millis(free_at - now));
+            let turn = shared.turn(room, trial, now);
+            if turn.room > 0 {
+                shared.pipeline.pull(index, turn.room, turn.otp_only, &mut self.pulled);
             }
-            // An eighth of the window is kept for one-time codes, if it has more than one slot. The one message of a trial is any.
-            let kept = if window > 1 && !trial { (window / 8).max(1) } else { 0 };
-            let ordinary = (room - kept).min(i64::try_from(tokens).unwrap_or(i64::MAX));
-            let (room, otp_only) = if ordinary > 0 {
-                (ordinary, false)
-            } else {
-                (room.min(i64::try_from(tokens).unwrap_or(i64::MAX)), true)
-            };
-            shared.pipeline.pull(index, room, otp_only, &mut self.pulled);
             if self.pulled.is_empty() {
-                return None;
+                return turn.again_at.map(|free| at + std::time::Duration::from_millis(free - now));
             }
             let mut unsent = Vec::new();
             for job in std::mem::take(&mut self.pulled) {

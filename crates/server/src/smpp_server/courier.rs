@@ -103,7 +103,7 @@ fn send(app: &App, line: &Line, receivers: &[Bound]) -> Option<Option<Instant>> 
         {
             let mut rate = line.given.lock();
             if rate.available(now) == 0 {
-                return Some(Some(at + Duration::from_millis(rate.free_at(now) - now)));
+                return Some(Some(at + Duration::from_millis(rate.free_at(now, 1) - now)));
             }
         }
         let (token, piece) = match mailbox.next(at) {

@@ -83,17 +83,18 @@ pub enum Db {
     Postgres(PgPool),
 }
 
-/// Runs a body that reads, once per database kind; `$c` is an executor.
+/// Runs a body that reads, once per database kind; `$c` is an executor. Boxed, as a query's future has some 4 kB: those who mostly find an answer in
+/// memory, as every handler does for its caller, would carry and copy them each time.
 macro_rules! read_db {
     ($db:expr, |$c:ident| $body:expr) => {
         match $db {
             $crate::Db::Sqlite(s) => {
                 let $c = &s.readers;
-                $body
+                Box::pin(async { $body }).await
             }
             $crate::Db::Postgres(p) => {
                 let $c = p;
-                $body
+                Box::pin(async { $body }).await
             }
         }
     };

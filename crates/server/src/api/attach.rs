@@ -29,7 +29,7 @@ impl Sending<'_> {
         }
         let (mut attached, mut mistakes) = (Vec::with_capacity(named.len()), Vec::new());
         for (index, text) in named.iter().map(Text::as_str).enumerate() {
-            match Box::pin(one(app, caller, text)).await? {
+            match one(app, caller, text).await? {
                 Ok(found) => attached.push(found),
                 Err((code, detail)) => {
                     mistakes.push(Mistake { index: Some(index), ..Mistake::new("media", code, detail) })

@@ -150,6 +150,7 @@ async fn reconcile(app: &App, caller: Option<Caller>, client_id: Option<&str>) -
         Some(caller) if caller.info.id == id => Ok(Some(caller)),
         Some(_) => Err(Code::ClientMismatch.into()),
         None if app.config.open_mode.enabled => {
+            // It may write, which makes its future large; see the store's `read_db!`.
             let no = Box::pin(app.open_account(id)).await?;
             Ok(Some(app.open_caller(no).await?))
         }

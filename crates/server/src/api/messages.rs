@@ -220,7 +220,7 @@ pub async fn create(
     let (verdict, otp) = match (submitted, key) {
         // The number may have come onto the list after the first request with this key.
         (Err(refused @ (SubmitError::Suppressed | SubmitError::NoConsent)), Some(key)) => {
-            let first = Box::pin(message::by_key(&app.db, caller.account, key, app.clock.now_ms())).await?;
+            let first = message::by_key(&app.db, caller.account, key, app.clock.now_ms()).await?;
             (Verdict::Replayed { resource: first.ok_or(refused)? }, None)
         }
         (submitted, _) => submitted?,
@@ -235,7 +235,7 @@ pub async fn create(
             Ok(Accepted { status, ..Accepted::new(first, &message, &caller) }.response(StatusCode::OK))
         }
         (Verdict::Accepted { first, .. }, Some(OtpAnswer::Failed(code))) => Err(otp_failed(first, code)),
-        (Verdict::Replayed { resource }, _) => Box::pin(replay(&app, &caller, MessageId::from_uuid(resource))).await,
+        (Verdict::Replayed { resource }, _) => replay(&app, &caller, MessageId::from_uuid(resource)).await,
         (verdict, _) => Err(sending::refusal(&verdict, &caller.info.currency)),
     }
 }
